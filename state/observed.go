@@ -15,6 +15,9 @@ type Observed struct {
 	// ReadyFor is how long the observer has seen each app ready without a break and has not yet saved as grace.
 	// It is the one thing here that is counted, not seen; losing it only delays a deletion.
 	ReadyFor map[AppID]time.Duration
+	// DownFor is how long each app has been stopped for a cutover, by the observer's own monotonic clock. An observer that
+	// did not stop the app itself does not know; then the definition's Version and the clock on the wall have to do.
+	DownFor map[AppID]time.Duration
 	// Past holds what earlier moves took; predictions start from it.
 	Past map[AppID]Timing
 	// Attempts holds the cutovers of each app that went back, so that the next one waits longer.

@@ -56,6 +56,7 @@ type Step struct {
 	Move   MoveID     `json:",omitempty"`
 	Node   NodeID     `json:",omitempty"` // whose agent does it
 	Peer   NodeID     `json:",omitempty"` // the other side: target of a stream, or giver of a release
+	Nodes  []NodeID   `json:",omitempty"` // for steps on every gate: the nodes that need it
 
 	PeerAddress string `json:",omitempty"` // host:port of the peer's agent
 
@@ -78,7 +79,8 @@ type Step struct {
 
 	Definition json.RawMessage `json:",omitempty"` // for Marathon, complete
 	Instances  int             `json:",omitempty"`
-	Routes     []Route         `json:",omitempty"`
+	Force      bool            `json:",omitempty"` // override a deployment lock that is Drover's own
+	Routes     []Route         `json:",omitempty"` // all routes of App; a gate's routes of other apps stay as they are
 
 	Bytes  int64         `json:",omitempty"` // estimate
 	Took   time.Duration `json:",omitempty"` // estimate
@@ -111,8 +113,9 @@ type Decision struct {
 	Waiting string   // goes on by itself when this changes
 	Stalled string   // needs a person; says what happened, where, and what to do
 	Notes   []string // worth saying, need no action
-	// Removes says that this app left the manifests and is still there; it is only removed on request.
-	Left bool
+	Left    bool     // the app left the manifests and is still there; it is removed only on request
+	// After is when to look again though nothing may have changed, such as the end of a grace; 0 for the usual interval.
+	After time.Duration
 }
 
 // Plan is what would be done, in order, for each app.
