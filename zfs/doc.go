@@ -1,0 +1,2 @@
+// Package zfs runs the zfs and zpool commands.
+package zfs
