@@ -3,7 +3,8 @@
 // part's name, and it makes the [tls.Config] of both sides.
 //
 // It is not a general PKI: there is no revocation and no intermediate authority. To shut a certificate out, make a new
-// authority and issue all certificates again.
+// authority, issue all certificates again and restart the parts; a renewed certificate of the same authority is picked up
+// without a restart.
 //
 // Invariants:
 //   - There is no configuration without verification of both sides, and none below TLS 1.3.
@@ -13,7 +14,11 @@ package certs
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"net"
+	"slices"
 	"time"
 )
 
@@ -27,10 +32,12 @@ const (
 	Operator   Role = "operator" // a person with the drover command; such a certificate cannot serve
 )
 
+var roles = []Role{Controller, Agent, Operator}
+
 // Identity says who holds a certificate.
 type Identity struct {
 	Role  Role
-	Name  string   // such as a node's hostname or an operator's login
+	Name  string   // such as a node's hostname or an operator's login; at most 64 bytes
 	Hosts []string // DNS names and IP addresses under which it serves; none for a part that only calls
 }
 
@@ -41,31 +48,60 @@ var (
 	ErrRole = errors.New("wrong role")
 )
 
-var errSkeleton = errors.New("not built yet")
-
-// Authority issues certificates.
-type Authority struct{}
-
-// NewAuthority makes a new authority in dir (created if absent): ca.crt and ca.key. It refuses to replace one that is there.
-func NewAuthority(dir string) (*Authority, error) { return nil, errSkeleton }
-
-// OpenAuthority opens the authority that NewAuthority made in dir.
-func OpenAuthority(dir string) (*Authority, error) { return nil, errSkeleton }
-
-// Issue writes tls.crt, tls.key and ca.crt for id into dir (created if absent), replacing what is there.
-func (a *Authority) Issue(dir string, id Identity, validFor time.Duration) error { return errSkeleton }
-
-// ServerConfig returns the TLS configuration of a server that holds the certificate in dir.
-func ServerConfig(dir string) (*tls.Config, error) { return nil, errSkeleton }
-
-// ClientConfig returns the TLS configuration of a client that holds the certificate in dir and talks to servers of role want.
-func ClientConfig(dir string, want Role) (*tls.Config, error) { return nil, errSkeleton }
-
 // Peer returns who the other side of a connection is. The error is ErrNoPeer or wraps ErrRole.
-func Peer(cs tls.ConnectionState) (Identity, error) { return Identity{}, ErrNoPeer }
+func Peer(cs tls.ConnectionState) (Identity, error) {
+	if len(cs.VerifiedChains) == 0 || len(cs.PeerCertificates) == 0 {
+		return Identity{}, ErrNoPeer
+	}
+	return identity(cs.PeerCertificates[0])
+}
 
-// Show returns the identity of the certificate in dir and when it ends.
-func Show(dir string) (Identity, time.Time, error) { return Identity{}, time.Time{}, errSkeleton }
+// Show returns the identity of the certificate in dir and when it ends. It does not need the key.
+func Show(dir string) (Identity, time.Time, error) {
+	leaf, err := readCertificate(dir, certFile)
+	if err != nil {
+		return Identity{}, time.Time{}, err
+	}
+	id, err := identity(leaf)
+	return id, leaf.NotAfter, err
+}
+
+// identity reads role, name and hosts from a certificate that somebody else has verified.
+func identity(c *x509.Certificate) (Identity, error) {
+	id := Identity{Name: c.Subject.CommonName, Hosts: slices.Clone(c.DNSNames)}
+	for _, ip := range c.IPAddresses {
+		id.Hosts = append(id.Hosts, ip.String())
+	}
+	if ou := c.Subject.OrganizationalUnit; len(ou) == 1 {
+		id.Role = Role(ou[0])
+	}
+	if !slices.Contains(roles, id.Role) {
+		return id, fmt.Errorf("certificate of %q has role %q, want one of %v: %w", id.Name, c.Subject.OrganizationalUnit, roles, ErrRole)
+	}
+	return id, nil
+}
 
 // Explain adds to a TLS error what a person can do about it. Other errors are returned as they are.
-func Explain(err error) error { return err }
+func Explain(err error) error {
+	if way := wayOut(err); way != "" {
+		return fmt.Errorf("%w; %s", err, way)
+	}
+	return err
+}
+
+func wayOut(err error) string {
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var op *net.OpError
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return "the other side's certificate is not of our authority: issue both with the same one (drover certs)"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "renew the other side's certificate (drover certs), and compare the clocks of both machines"
+	case errors.As(err, &host):
+		return fmt.Sprintf("call it by a name in its certificate, or issue the certificate again for %q (drover certs)", host.Host)
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "the other side refused our certificate; its log says why, `drover certs` issues a new one"
+	}
+	return ""
+}
