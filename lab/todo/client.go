@@ -156,19 +156,13 @@ func (c *Client) try(ctx context.Context, method, path string, body []byte, out 
 	if err != nil {
 		return Answer{}, err
 	}
+	defer resp.Body.Close()
 	// The whole body is read before anything is believed: an answer that was cut is no answer.
 	text, err := io.ReadAll(resp.Body)
-	if err := closeAfter(resp.Body, err); err != nil {
+	if err != nil {
 		return Answer{}, fmt.Errorf("%s %s: read answer: %w", method, path, err)
 	}
 	return readAnswer(resp, text, out)
-}
-
-func closeAfter(body io.Closer, err error) error {
-	if closed := body.Close(); err == nil {
-		err = closed
-	}
-	return err
 }
 
 func readAnswer(resp *http.Response, text []byte, out any) (Answer, error) {

@@ -52,7 +52,7 @@ var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
 func startProgram(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, done: make(chan error, 1)}
-	p.cmd = exec.Command(os.Args[0], args...) //nolint:noctx // tests end it by signals of their own
+	p.cmd = exec.Command(os.Args[0], args...)
 	p.cmd.Env = append(append(os.Environ(), "TODO_TEST_PROGRAM=1"), env...)
 	p.cmd.Stdout = &p.out
 	stderr, err := p.cmd.StderrPipe()
@@ -191,8 +191,9 @@ func request(t *testing.T, method, url, body string, header ...string) (int, htt
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err := closeAfter(resp.Body, err); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Header, string(text)

@@ -70,8 +70,11 @@ func (l *Load) Do(ctx context.Context) (r Report, err error) {
 	defer func() { r.finish(began, time.Now()) }()
 	for n := 1; l.Count == 0 || n <= l.Count; n++ {
 		t := Todo{ID: fmt.Sprintf("%s-%d", l.Run, n), Title: fmt.Sprintf("no. %d of load %s", n, l.Run)}
-		stamp, ok, err := l.addUntilDone(ctx, t, &r)
-		if err != nil || !ok {
+		stamp, err := l.addUntilDone(ctx, t, &r)
+		if errors.Is(err, errEnded) {
+			return r, nil
+		}
+		if err != nil {
 			return r, err
 		}
 		r.note(stamp)
@@ -85,26 +88,28 @@ func (l *Load) Do(ctx context.Context) (r Report, err error) {
 	return r, nil
 }
 
-// addUntilDone reports false when ctx ended before an acknowledgement.
-func (l *Load) addUntilDone(ctx context.Context, t Todo, r *Report) (Stamp, bool, error) {
+// errEnded says that the load was told to stop.
+var errEnded = errors.New("load ended")
+
+// addUntilDone adds t, again and again, and returns errEnded when ctx ends before the acknowledgement.
+func (l *Load) addUntilDone(ctx context.Context, t Todo, r *Report) (Stamp, error) {
 	for {
 		stored, a, err := l.List.Add(ctx, t)
-		if ctx.Err() != nil && err != nil {
-			return Stamp{}, false, nil
-		}
 		var refused *Refusal
 		switch {
 		case err == nil && stored.Title != t.Title:
-			return Stamp{}, false, fmt.Errorf("add %s: the list answers with another to-do: %q", t.ID, stored.Title)
+			return Stamp{}, fmt.Errorf("add %s: the list answers with another to-do: %q", t.ID, stored.Title)
 		case err == nil:
-			return Stamp{At: time.Now(), Node: a.Node}, true, nil
+			return Stamp{At: time.Now(), Node: a.Node}, nil
+		case ctx.Err() != nil:
+			return Stamp{}, errEnded
 		case errors.As(err, &refused) && refused.Status < 500:
-			return Stamp{}, false, fmt.Errorf("add %s: %w", t.ID, err)
+			return Stamp{}, fmt.Errorf("add %s: %w", t.ID, err)
 		}
 		r.Errors++
 		r.LastError = err.Error()
 		if !pause(ctx, retryPause) {
-			return Stamp{}, false, nil
+			return Stamp{}, errEnded
 		}
 	}
 }

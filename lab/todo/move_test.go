@@ -100,7 +100,7 @@ func TestStopIsQuickAndTidy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close() //nolint:errcheck // the other end has closed it
+	defer silent.Close()
 	if _, _, err := testClient(db.addr).Add(t.Context(), Todo{ID: "a", Title: "x"}); err != nil {
 		t.Fatal(err)
 	}

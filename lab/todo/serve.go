@@ -36,7 +36,9 @@ func serve(ctx context.Context, log *slog.Logger, ln net.Listener, routes http.H
 	}
 	waiting.close()
 	err := stop(work, srv, grace)
-	<-served
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
 	return err
 }
 

@@ -138,7 +138,7 @@ func flushFolder(dir string) error {
 func (s *Store) Close() error {
 	var err error
 	if s.db != nil {
-		_, ckpt := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+		_, ckpt := s.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)") //nolint:noctx // a stop goes to its end
 		err = errors.Join(ckpt, s.db.Close())
 	}
 	if err = errors.Join(err, s.lock.Close()); err != nil {
@@ -213,7 +213,7 @@ func selectTodos(ctx context.Context, tx *sql.Tx, q Query) ([]Todo, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err below says whether reading failed
+	defer rows.Close()
 	todos := []Todo{}
 	for rows.Next() {
 		t, err := scan(rows)

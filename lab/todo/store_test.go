@@ -94,7 +94,7 @@ func TestStoreKeepsOneFile(t *testing.T) {
 
 func TestAddTwiceIsOnce(t *testing.T) {
 	s := openTest(t, t.TempDir())
-	defer s.Close() //nolint:errcheck // not what is tested here
+	defer s.Close()
 	order := int64(-3)
 	want := Todo{ID: "a", Title: "x", Order: &order}
 	for i, wantAdded := range []bool{true, false} {
@@ -114,7 +114,7 @@ func TestAddTwiceIsOnce(t *testing.T) {
 
 func TestListSelects(t *testing.T) {
 	s := openTest(t, t.TempDir())
-	defer s.Close() //nolint:errcheck // not what is tested here
+	defer s.Close()
 	one := int64(1)
 	for _, todo := range []Todo{
 		{ID: "a", Title: "a"}, {ID: "b", Title: "b", Completed: true},
@@ -148,7 +148,7 @@ func TestListSelects(t *testing.T) {
 func TestCheckNoticesAnotherFile(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
-	defer s.Close() //nolint:errcheck // its file is gone
+	defer s.Close()
 	if err := s.Check(t.Context()); err != nil {
 		t.Fatal("fresh:", err)
 	}
