@@ -1,0 +1,226 @@
+// Package stream frames a byte stream so that one that was cut never looks like one that ended. A zfs stream has an end of
+// its own, but a pipe, a TLS connection and a killed process all end in the same silence; here the sender says that it has
+// finished, or why it has not, and how many bytes there were.
+//
+// It is not a protocol: who may send what is decided before the first frame, in package agent.
+//
+// Invariants:
+//   - [Reader] returns [io.EOF] only after the sender's end frame, with the sender's count of bytes.
+//   - Anything else that ends a stream is an error: [ErrCut], or a [*SenderError] with the sender's own words.
+//   - A reader takes memory in proportion to what is read from it, never to what a length field says.
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ChunkSize is the most that one data frame carries, in bytes: large enough that the cost per frame vanishes, small enough
+// that a frame fits the pipes on both sides.
+const ChunkSize = 512 << 10
+
+// headerSize is a frame's type and its length in big-endian order.
+const headerSize = 5
+
+// maxWords bounds a sender's explanation.
+const maxWords = 4 << 10
+
+const (
+	frameData byte = 'd'
+	frameEnd  byte = 'e' // carries the count of data bytes
+	frameFail byte = 'x' // carries words
+)
+
+// ErrCut says that a stream broke off without the sender's word.
+var ErrCut = errors.New("the stream was cut")
+
+// ErrFrame says that what arrived is not a stream of frames, or that its counts contradict each other.
+var ErrFrame = errors.New("malformed stream")
+
+// SenderError is the sender's word why its stream does not end well.
+type SenderError struct{ Message string }
+
+// Error returns the sender's word.
+func (e *SenderError) Error() string { return "the sender gave up: " + e.Message }
+
+// Writer writes frames. Exactly one of End and Fail ends a stream.
+type Writer struct {
+	w   io.Writer
+	n   uint64
+	buf []byte // header and one chunk, so that each frame is a single write
+}
+
+// NewWriter returns a Writer onto w. Its memory is one chunk.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w, buf: make([]byte, headerSize+ChunkSize)} }
+
+// Write sends p as data, in chunks.
+func (w *Writer) Write(p []byte) (int, error) {
+	sent := 0
+	for sent < len(p) {
+		n := copy(w.buf[headerSize:], p[sent:])
+		if err := w.frame(frameData, n); err != nil {
+			return sent, err
+		}
+		sent += n
+	}
+	return sent, nil
+}
+
+// ReadFrom sends all of r as data without copying it once more. It does not end the stream.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	var total int64
+	for {
+		n, err := r.Read(w.buf[headerSize:])
+		if n > 0 {
+			if werr := w.frame(frameData, n); werr != nil {
+				return total, werr
+			}
+			total += int64(n)
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// frame sends the first n bytes of the payload that is in the buffer.
+func (w *Writer) frame(kind byte, n int) error {
+	w.buf[0] = kind
+	binary.BigEndian.PutUint32(w.buf[1:headerSize], uint32(n))
+	if kind == frameData {
+		w.n += uint64(n)
+	}
+	_, err := w.w.Write(w.buf[:headerSize+n])
+	return err
+}
+
+// End says that the stream is complete.
+func (w *Writer) End() error {
+	binary.BigEndian.PutUint64(w.buf[headerSize:], w.n)
+	return w.frame(frameEnd, 8)
+}
+
+// Fail says why the stream is not complete.
+func (w *Writer) Fail(cause error) error {
+	n := copy(w.buf[headerSize:headerSize+maxWords], cause.Error())
+	return w.frame(frameFail, n)
+}
+
+// Reader reads the data of one stream.
+type Reader struct {
+	r    io.Reader
+	left int    // of the current data frame
+	n    uint64 // data bytes so far
+	err  error  // sticky, io.EOF after a proper end
+}
+
+// NewReader returns a Reader of the stream that r carries.
+func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
+
+// Count returns how many data bytes were read.
+func (r *Reader) Count() uint64 { return r.n }
+
+// Read reads data. Its error is io.EOF only if the sender said that the stream is complete.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for r.left == 0 && r.err == nil {
+		r.err = r.next()
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.r.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	r.n += uint64(n)
+	if err != nil {
+		r.err = cut(err)
+	}
+	return n, r.err
+}
+
+// WriteTo passes all data on in chunks of up to ChunkSize: a TLS connection hands out no more than 16 KiB at a time, and a
+// write of that size costs a system call each.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	buf := make([]byte, ChunkSize)
+	var total int64
+	for {
+		n, err := r.fill(buf)
+		if n > 0 {
+			m, werr := w.Write(buf[:n])
+			total += int64(m)
+			if werr != nil {
+				return total, werr
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// fill reads the rest of the current frame, as far as it fits; waiting for more would hold back what has arrived.
+func (r *Reader) fill(buf []byte) (int, error) {
+	n, err := r.Read(buf)
+	for err == nil && r.left > 0 && n < len(buf) {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	return n, err
+}
+
+// next reads a frame's header, and all of a frame that ends the stream.
+func (r *Reader) next() error {
+	var h [headerSize]byte
+	if _, err := io.ReadFull(r.r, h[:]); err != nil {
+		return cut(err)
+	}
+	n := binary.BigEndian.Uint32(h[1:])
+	switch {
+	case h[0] == frameData && n > 0 && n <= ChunkSize:
+		r.left = int(n)
+		return nil
+	case h[0] == frameEnd && n == 8:
+		return r.end()
+	case h[0] == frameFail && n <= maxWords:
+		return r.fail(int(n))
+	}
+	return fmt.Errorf("frame of type %q and %d bytes: %w", h[0], n, ErrFrame)
+}
+
+func (r *Reader) end() error {
+	var b [8]byte
+	if _, err := io.ReadFull(r.r, b[:]); err != nil {
+		return cut(err)
+	}
+	if sent := binary.BigEndian.Uint64(b[:]); sent != r.n {
+		return fmt.Errorf("%d bytes were sent, %d arrived: %w", sent, r.n, ErrFrame)
+	}
+	return io.EOF
+}
+
+func (r *Reader) fail(n int) error {
+	words := make([]byte, n)
+	if _, err := io.ReadFull(r.r, words); err != nil {
+		return cut(err)
+	}
+	return &SenderError{Message: string(words)}
+}
+
+// cut keeps what broke the stream, and never lets it pass for an end.
+func cut(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrCut
+	}
+	return fmt.Errorf("%w: %w", ErrCut, err)
+}
