@@ -1,0 +1,175 @@
+package reconcile
+
+import (
+	"strings"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// holdField is the attribute that no agent has: a constraint on it keeps an app from starting anywhere, whoever scales it.
+const holdField = "drover-hold"
+
+// held reports whether Marathon holds the app with the constraint that no agent satisfies.
+func (a *appCase) held() bool {
+	return a.live != nil && a.live.Instances == 0 && len(a.live.Constraints) > 0 && a.live.Constraints[0].Field == holdField
+}
+
+// stopped reports whether the app is down for certain: Marathon holds it, lists no task that may run, and the node itself
+// sees nobody in its volumes. Marathon's word alone proves nothing.
+func (a *appCase) stopped(at *state.Node) bool {
+	if !a.held() {
+		return false
+	}
+	for _, t := range a.live.Tasks {
+		if t.State != state.TaskUnreachable {
+			return false
+		}
+	}
+	for i := range a.vols {
+		if c := a.vols[i].on(at.ID); c == nil || len(c.Users) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// overBudget reports whether going on would exceed the agreed outage once the way back is counted in. It binds until the
+// release.
+func (a *appCase) overBudget() bool {
+	down, known := a.o.DownFor[a.app.ID]
+	if !known && a.live != nil {
+		down = a.now.Sub(a.live.Version)
+	}
+	return down > a.app.Cutover.MaxOutage-a.timing().Start
+}
+
+// cutoverTarget returns the node that a cutover from a source leads to: wanted by the manifest, not paused or cancelled, and
+// holding a standby with a base for every volume. Nil if there is none.
+func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
+	if _, marked := a.mark(); marked {
+		return nil
+	}
+	to, _ := a.place(from)
+	if to == nil || to == from {
+		return nil
+	}
+	for i := range a.vols {
+		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
+		if src == nil || dst == nil || dst.Role != state.Standby || common(src, dst) == nil {
+			return nil
+		}
+	}
+	return to
+}
+
+// hold makes the gates keep new connections waiting, then stops the app.
+func (a *appCase) hold(at *state.Node, to *state.Node) (state.Decision, bool) {
+	routes := a.routes(at, false)
+	nodes := a.gatesThatDiffer(routes)
+	if len(routes) == 0 || len(nodes) == 0 {
+		return a.stop(at, to)
+	}
+	return a.do(state.Step{Kind: state.HoldConnections, Move: a.moveID(a.nextEpoch(at, to)), Nodes: nodes, Routes: routes,
+		Why: "new connections wait for at most " + Seconds(a.app.Cutover.MaxOutage)})
+}
+
+// stop takes the app down in one change: no instances, and a constraint that keeps anybody's scale-up from starting it.
+func (a *appCase) stop(at *state.Node, to *state.Node) (state.Decision, bool) {
+	move := a.moveID(a.nextEpoch(at, to))
+	def := definition(a.app, nil)
+	def.hold(move)
+	return a.do(state.Step{Kind: state.StopApp, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: move, Node: at.ID,
+		Definition: def.json(), Force: a.ownLock(), Outage: true, Took: a.timing().Stop,
+		Why: "the last increment fits the budget"})
+}
+
+// handOver takes the stopped app's volumes from a source to a target: fence all, send the rest, release the lead. What comes
+// after the release is settleReleased's.
+func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
+	epoch := a.nextEpoch(from, to)
+	for i := range a.vols {
+		if src := a.vols[i].on(from.ID); src.Role == state.Primary {
+			return a.do(state.Step{Kind: state.Fence, Volume: a.vols[i].want.Name, UUID: a.vols[i].birth.UUID, Move: a.moveID(epoch), Node: from.ID,
+				Expect: expect(src), Snapshot: finalName(epoch), Outage: true, Took: fixedCost, Why: "no write may come after the last snapshot"})
+		}
+	}
+	for i := range a.vols {
+		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
+		if src.Newest() == nil {
+			return a.goBack(a.lead(), placed{from, a.lead().on(from.ID)}, epoch, nil, "the fenced copy has no snapshot")
+		}
+		if dst.Find(src.Newest().GUID) == nil {
+			return a.sendTo(&a.vols[i], from, to, state.LastIncrement, src.Newest().Name, epoch)
+		}
+	}
+	return a.release(a.lead(), from, to, epoch)
+}
+
+func (a *appCase) release(vc *volumeCase, from, to *state.Node, epoch state.Epoch) (state.Decision, bool) {
+	src := vc.on(from.ID)
+	return a.do(state.Step{Kind: state.ReleaseVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID,
+		Peer: to.ID, Expect: expect(src), Epoch: epoch, Outage: true, Took: fixedCost,
+		Release: &state.Release{From: from.ID, To: to.ID, Epoch: epoch, GUID: src.Newest().GUID},
+		Why:     string(to.Hostname) + " has everything up to " + src.Newest().Name})
+}
+
+func (a *appCase) promote(vc *volumeCase, r *state.Release, to *state.Node) (state.Decision, bool) {
+	return a.do(state.Step{Kind: state.Promote, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(r.Epoch), Node: to.ID, Peer: r.From,
+		Expect: expect(vc.on(to.ID)), Epoch: r.Epoch, Release: r, Outage: true, Took: fixedCost,
+		Why: "released by " + a.name(r.From)})
+}
+
+// retire marks the copies that were given away as old. It comes after the start, which does not wait for it.
+func (a *appCase) retire() (state.Decision, bool) {
+	for i := range a.vols {
+		vc := &a.vols[i]
+		h, ok := vc.holder()
+		if !ok {
+			continue
+		}
+		for _, p := range vc.with(state.Released) {
+			if r := p.copy.Release; r != nil && r.To == h.node.ID && !h.copy.Epoch.Less(r.Epoch) {
+				return a.do(state.Step{Kind: state.Retire, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(r.Epoch), Node: p.node.ID, Peer: h.node.ID,
+					Expect: expect(p.copy), Taken: &state.Taken{Node: h.node.ID, Epoch: h.copy.Epoch},
+					Why: string(h.node.Hostname) + " is primary"})
+			}
+		}
+	}
+	return state.Decision{}, false
+}
+
+func expect(c *state.Copy) state.Expect { return state.Expect{Role: c.Role, Epoch: c.Epoch} }
+
+// nextEpoch is the epoch that a move from one node to another leads to: one more than any that source or target has seen,
+// for any volume of the app.
+func (a *appCase) nextEpoch(from, to *state.Node) state.Epoch {
+	var top state.Epoch
+	for i := range a.vols {
+		top = state.MaxEpoch(top, to.Refused[a.vols[i].birth.UUID])
+		for _, id := range []state.NodeID{from.ID, to.ID} {
+			if c := a.vols[i].on(id); c != nil {
+				top = state.MaxEpoch(top, c.Epoch)
+			}
+		}
+	}
+	return top.Next()
+}
+
+// moveID names the move of this app that leads to an epoch.
+func (a *appCase) moveID(e state.Epoch) state.MoveID {
+	safe := strings.ReplaceAll(strings.Trim(string(a.app.ID), "/"), "/", "_")
+	return state.MoveID(safe + "-" + e.String())
+}
+
+// fixedCost is what a step that is one change of one dataset takes on a disk that is not busy: an estimate.
+const fixedCost = 30 * time.Millisecond
+
+// timing returns what stopping and starting this app took before, or a guess.
+func (a *appCase) timing() state.Timing {
+	t, ok := a.o.Past[a.app.ID]
+	if !ok {
+		return state.Timing{Stop: 300 * time.Millisecond, Start: 800 * time.Millisecond}
+	}
+	return t
+}

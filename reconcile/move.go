@@ -1,0 +1,277 @@
+package reconcile
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// Estimates that are used until something was measured.
+const (
+	guessedRate = 100 << 20 // bytes/s between two nodes
+	streamCost  = 100 * time.Millisecond
+	roundsPause = 5 * time.Minute // before another round is tried when rounds have stopped shrinking
+)
+
+// move brings an app to where the manifest wants it: copy while it runs, catch up until the last increment fits the budget,
+// then begin the cutover. An obstacle never keeps the app from being updated where it is.
+func (a *appCase) move() (state.Decision, bool) {
+	d, decided := a.moveOn()
+	if decided && d.Step == nil {
+		if u, updated := a.update(); updated && u.Step != nil {
+			return u, true
+		}
+	}
+	return d, decided
+}
+
+func (a *appCase) moveOn() (state.Decision, bool) {
+	h, _ := a.lead().holder()
+	to, why := a.place(h.node)
+	if to == h.node {
+		return state.Decision{}, false
+	}
+	if m, marked := a.mark(); marked && m.Kind == state.Cancelled {
+		return state.Decision{Notes: []string{"its move was cancelled; it stays on " + string(h.node.Hostname) + " until its placement in the manifest changes (or drover resume " + string(a.app.ID) + ")"}}, false
+	}
+	if to == nil {
+		return a.stall("%s", why)
+	}
+	if why := a.hindered(h.node, to); why != "" {
+		return a.stall("%s", why)
+	}
+	for i := range a.vols {
+		if d, decided := a.copyTo(&a.vols[i], h.node, to); decided {
+			return d, true
+		}
+	}
+	return a.beginCutover(h.node, to)
+}
+
+// mark returns what a person said about this app's move, if it applies to the placement that the manifest wants now.
+func (a *appCase) mark() (state.Mark, bool) {
+	m, ok := a.o.Register.Marks[a.app.ID]
+	if ok && m.Kind == state.Cancelled && m.Digest != PlacementDigest(a.app) {
+		return state.Mark{}, false
+	}
+	return m, ok
+}
+
+// hindered names what is in the way of a move though the target would do.
+func (a *appCase) hindered(from, to *state.Node) string {
+	for i := range a.vols {
+		mount := a.vols[i].on(from.ID).Mountpoint
+		for _, id := range sortedIDs(a.o.Marathon.Apps) {
+			if id != a.app.ID && usesPath(a.o.Marathon.Apps[id].Definition, mount) {
+				return fmt.Sprintf("app %s has a volume inside %s, which belongs to volume %s of %s: it would lose it in the move; give it a volume of its own, then the move goes on",
+					id, mount, a.vols[i].want.Name, a.app.ID)
+			}
+		}
+		dataset := to.Root + "/" + string(a.vols[i].want.Name)
+		if a.vols[i].on(to.ID) == nil && contains(to.Datasets, dataset) {
+			return fmt.Sprintf("dataset %s on %s is in the way of volume %s and is not a copy of it: rename it, then the move goes on", dataset, to.Hostname, a.vols[i].want.Name)
+		}
+	}
+	return ""
+}
+
+// copyTo brings one volume's copy on the target up to a snapshot of this move.
+func (a *appCase) copyTo(vc *volumeCase, from, to *state.Node) (state.Decision, bool) {
+	src, dst, epoch := vc.on(from.ID), vc.on(to.ID), a.nextEpoch(from, to)
+	pending := pendingRound(src, dst, epoch)
+	switch {
+	case dst == nil:
+		return a.sendTo(vc, from, to, state.Replicate, pending, epoch)
+	case dst.Role == state.Retired:
+		return a.rejoin(vc, src, dst, to, from)
+	case dst.Role != state.Standby:
+		return a.stall("volume %s on %s is %s at epoch %s while %s is primary: nothing is touched", vc.want.Name, to.Hostname, dst.Role, dst.Epoch, from.Hostname)
+	case dst.ResumeToken != "":
+		return a.sendTo(vc, from, to, state.Resume, pending, epoch)
+	case dst.Receiving:
+		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
+	case diverged(src, dst):
+		return a.setAside(vc, dst, to, "it cannot be brought up to date from "+string(from.Hostname))
+	}
+	if unsent := unsentRound(src, dst, epoch); unsent != "" || roundOf(common(src, dst).Name, epoch) < 1 {
+		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
+	}
+	return state.Decision{}, false
+}
+
+// rejoin makes an old copy the standby of a move back, if what it has is also on the primary; its snapshots are the base.
+func (a *appCase) rejoin(vc *volumeCase, src, dst *state.Copy, to, from *state.Node) (state.Decision, bool) {
+	newest := dst.Newest()
+	if newest == nil || src.Find(newest.GUID) == nil || dst.Written != 0 {
+		return a.setAside(vc, dst, to, "it holds data that "+string(from.Hostname)+" does not have")
+	}
+	return a.do(state.Step{Kind: state.Rejoin, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: to.ID, Peer: from.ID,
+		Expect: expect(dst), Base: newest.GUID, Why: "its newest snapshot is on " + string(from.Hostname) + ": only what changed since is sent"})
+}
+
+func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why string) (state.Decision, bool) {
+	return a.do(state.Step{Kind: state.SetAside, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: at.ID, Expect: expect(dst),
+		Dataset: dst.Dataset, Why: why + "; it is renamed, not destroyed"})
+}
+
+// diverged reports whether a standby has anything that its source does not have.
+func diverged(src, dst *state.Copy) bool {
+	base := common(src, dst)
+	return base == nil || since(dst, base.GUID) > 0
+}
+
+func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKind, snapshot string, epoch state.Epoch) (state.Decision, bool) {
+	src, dst := vc.on(from.ID), vc.on(to.ID)
+	s := state.Step{Kind: kind, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID, Peer: to.ID,
+		PeerAddress: to.Address, Expect: expect(src), Snapshot: snapshot, Bytes: src.Used, Properties: vc.want.Properties, Quota: vc.want.Quota,
+		Outage: kind == state.LastIncrement}
+	switch {
+	case dst == nil:
+		s.Why = string(to.Hostname) + " has no copy"
+	case dst.ResumeToken != "":
+		s.Token, s.Bytes, s.Why = dst.ResumeToken, max(src.Used-dst.Used, 0), "a stream was cut; it goes on where it was"
+	default:
+		if base := common(src, dst); base != nil {
+			s.Base, s.Bytes, s.Why = base.GUID, since(src, base.GUID), "changed since "+base.Name
+		}
+	}
+	s.Took = streamCost + time.Duration(float64(s.Bytes)/rate(from, to)*float64(time.Second))
+	return a.do(s)
+}
+
+// rate returns the bytes/s last measured between two nodes, or a guess.
+func rate(from, to *state.Node) float64 {
+	if r := from.Rates[to.ID]; r > 0 {
+		return r
+	}
+	return guessedRate
+}
+
+// beginCutover decides whether the app may be stopped now, or what another catch-up round can do about it.
+func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
+	outage, budget := a.predictOutage(from, to), a.app.Cutover.MaxOutage
+	if outage > budget {
+		return a.anotherRound(from, to, outage)
+	}
+	if _, marked := a.mark(); marked {
+		return a.wait("its move to %s is paused, caught up; go on with: drover resume %s", to.Hostname, a.app.ID)
+	}
+	if t := a.o.Attempts[a.app.ID]; t.Missed > 0 {
+		if left := t.Last.Add(retryAfter(t.Missed)).Sub(a.now); left > 0 {
+			d, _ := a.wait("its cutover missed the budget of %s %s and went back; it is tried again in %s", Seconds(budget), plural(t.Missed, "time"), Seconds(left))
+			d.After = left
+			return d, true
+		}
+	}
+	if d, locked := a.locked(); locked {
+		return d, true
+	}
+	return a.hold(from, to)
+}
+
+// retryAfter grows from 10 s to 10 min with the number of cutovers that went back.
+func retryAfter(missed int) time.Duration {
+	return min(10*time.Second<<min(missed-1, 6), 10*time.Minute)
+}
+
+// predictOutage estimates the outage of a cutover begun now.
+func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
+	t := a.timing()
+	total := t.Stop + t.Start
+	for i := range a.vols {
+		total += streamCost + 3*fixedCost
+		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
+		if base := common(src, dst); base != nil {
+			total += time.Duration(float64(since(src, base.GUID)) / rate(from, to) * float64(time.Second))
+		}
+	}
+	return total
+}
+
+// anotherRound catches up once more, unless rounds have stopped shrinking: then the app stays up and a person is told.
+func (a *appCase) anotherRound(from, to *state.Node, outage time.Duration) (state.Decision, bool) {
+	epoch := a.nextEpoch(from, to)
+	vc := a.largestDelta(from, to)
+	src := vc.on(from.ID)
+	last := src.Newest()
+	k := roundOf(last.Name, epoch)
+	stuck := k >= a.app.Cutover.MaxRounds || k >= 3 && a.notShrinking(src, epoch, k)
+	if left := last.Created.Add(roundsPause).Sub(a.now); stuck && left > 0 {
+		d, _ := a.stall("volume %s changes faster than it can be caught up with: after %s the outage would still be %s of %s; raise cutover.maxOutage, or let the app write less; the app was not stopped",
+			vc.want.Name, plural(k, "round"), Seconds(outage), Seconds(a.app.Cutover.MaxOutage))
+		d.After = left
+		return d, true
+	}
+	return a.sendTo(vc, from, to, state.CatchUp, roundName(epoch, k+1), epoch)
+}
+
+func (a *appCase) largestDelta(from, to *state.Node) *volumeCase {
+	best, most := a.lead(), int64(-1)
+	for i := range a.vols {
+		src := a.vols[i].on(from.ID)
+		if base := common(src, a.vols[i].on(to.ID)); base != nil && since(src, base.GUID) > most {
+			best, most = &a.vols[i], since(src, base.GUID)
+		}
+	}
+	return best
+}
+
+// notShrinking compares the last two rounds of this move: less than a fifth less means that more rounds will not help.
+func (a *appCase) notShrinking(src *state.Copy, epoch state.Epoch, k int) bool {
+	var last, before int64 = -1, -1
+	for _, s := range src.Snapshots {
+		switch roundOf(s.Name, epoch) {
+		case k:
+			last = s.Written
+		case k - 1:
+			before = s.Written
+		}
+	}
+	return last >= 0 && before >= 0 && last*5 > before*4
+}
+
+func roundName(e state.Epoch, k int) string { return fmt.Sprintf("drover-%s-%d", e, k) }
+func finalName(e state.Epoch) string        { return fmt.Sprintf("drover-%s-final", e) }
+
+// roundOf returns which round of the move to an epoch a snapshot is from, or -1.
+func roundOf(name string, e state.Epoch) int {
+	k, ok := strings.CutPrefix(name, "drover-"+e.String()+"-")
+	if !ok {
+		return -1
+	}
+	n, err := strconv.Atoi(k)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// unsentRound returns the newest snapshot of this move that the target lacks, or "".
+func unsentRound(src, dst *state.Copy, e state.Epoch) string {
+	for i := len(src.Snapshots) - 1; i >= 0; i-- {
+		s := src.Snapshots[i]
+		if roundOf(s.Name, e) >= 0 && (dst == nil || dst.Find(s.GUID) == nil) {
+			return s.Name
+		}
+	}
+	return ""
+}
+
+// pendingRound returns the snapshot to send next: one of this move that the target lacks, or the name of a new one. Round 0
+// is the full copy.
+func pendingRound(src, dst *state.Copy, e state.Epoch) string {
+	if unsent := unsentRound(src, dst, e); unsent != "" {
+		return unsent
+	}
+	next := 0
+	if dst != nil {
+		next = 1
+	}
+	for _, s := range src.Snapshots {
+		next = max(next, roundOf(s.Name, e)+1)
+	}
+	return roundName(e, next)
+}

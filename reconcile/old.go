@@ -1,0 +1,49 @@
+package reconcile
+
+import (
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// graceSaves is how much of the grace may be lost when a controller dies: the longest time between two saves.
+const graceSaves = 30 * time.Second
+
+// clearOld deletes old copies once the app has been seen ready for its whole grace. The agent that deletes asks the primary
+// itself, afresh; this only decides when.
+func (a *appCase) clearOld() (state.Decision, bool) {
+	primary, _ := a.lead().holder()
+	_, ready := a.readyTask(primary.node.Hostname)
+	var notes []string
+	for i := range a.vols {
+		vc := &a.vols[i]
+		h, _ := vc.holder()
+		for _, p := range vc.with(state.Retired) {
+			if d, decided := a.clearOne(vc, p, h, ready); decided || d.After > 0 {
+				return d, decided
+			}
+			notes = append(notes, "the old copy of "+string(vc.want.Name)+" on "+string(p.node.Hostname)+" is kept: the app must be seen ready first")
+		}
+	}
+	return state.Decision{Notes: notes}, false
+}
+
+func (a *appCase) clearOne(vc *volumeCase, old, primary placed, ready bool) (state.Decision, bool) {
+	if !ready {
+		return state.Decision{}, false
+	}
+	saved, unsaved := old.copy.GraceServed, a.o.ReadyFor[a.app.ID]
+	s := state.Step{Volume: vc.want.Name, UUID: vc.birth.UUID, Node: old.node.ID, Peer: primary.node.ID, PeerAddress: primary.node.Address,
+		Expect: expect(old.copy), Dataset: old.copy.Dataset}
+	switch {
+	case saved >= a.app.Grace:
+		s.Kind, s.Grace, s.Why = state.DeleteOld, a.app.Grace, "the app was ready on "+string(primary.node.Hostname)+" for "+Seconds(a.app.Grace)
+		return a.do(s)
+	case saved+unsaved >= a.app.Grace || unsaved >= graceSaves:
+		s.Kind, s.Grace, s.Why = state.SaveGrace, min(saved+unsaved, a.app.Grace), "ready time survives a crash once it is saved"
+		return a.do(s)
+	}
+	left := a.app.Grace - saved - unsaved
+	return state.Decision{After: min(left, graceSaves), Notes: []string{
+		"the old copy of " + string(vc.want.Name) + " on " + string(old.node.Hostname) + " is deleted after " + Seconds(left) + " more of being ready; going back is cheap until then"}}, false
+}

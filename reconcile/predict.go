@@ -1,0 +1,258 @@
+package reconcile
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// Predict applies a step's effect to o, which it changes. It is what the dry run believes that doing the step would do;
+// tests compare it with what doing it did.
+func Predict(o *state.Observed, s state.Step, now time.Time) {
+	p := predictor{o: o, s: s, now: now}
+	switch s.Kind {
+	case state.ClaimVolume, state.RecordBirth:
+		p.register()
+	case state.CreateVolume, state.AdoptVolume:
+		p.create()
+	case state.Replicate, state.Resume, state.CatchUp, state.LastIncrement:
+		p.send()
+	case state.HoldConnections, state.SetRoutes:
+		p.route()
+	case state.StopApp, state.StartApp, state.DeployApp, state.ScaleApp, state.RemoveApp, state.VerifyReady:
+		p.marathon()
+	case state.SwearOff:
+		n := o.Nodes[s.Node]
+		if n.Refused == nil {
+			n.Refused = map[state.UUID]state.Epoch{}
+		}
+		n.Refused[s.UUID] = s.Epoch
+	case state.SetAside, state.DeleteOld:
+		p.remove()
+	default:
+		if c := p.copy(s.Node); c != nil {
+			p.change(c)
+		}
+	}
+}
+
+type predictor struct {
+	o   *state.Observed
+	s   state.Step
+	now time.Time
+}
+
+func (p *predictor) copy(node state.NodeID) *state.Copy {
+	n := p.o.Nodes[node]
+	if n == nil {
+		return nil
+	}
+	for i := range n.Copies {
+		if n.Copies[i].UUID == p.s.UUID {
+			return &n.Copies[i]
+		}
+	}
+	return nil
+}
+
+func (p *predictor) register() {
+	if p.o.Register.Births == nil {
+		p.o.Register.Births = map[state.VolumeName]state.Birth{}
+	}
+	b := state.Birth{Volume: p.s.Volume, UUID: p.s.UUID, Node: p.s.Node, Created: p.s.Kind == state.RecordBirth}
+	if b.UUID == "" {
+		b.UUID = state.UUID("new-" + p.s.Volume)
+	}
+	p.o.Register.Births[p.s.Volume] = b
+}
+
+func (p *predictor) create() {
+	n := p.o.Nodes[p.s.Node]
+	n.Copies = append(n.Copies, state.Copy{Dataset: p.s.Dataset, Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Primary, Epoch: p.s.Epoch,
+		Lead: p.s.Lead, Mounted: true, Mountpoint: n.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: p.s.Reclaim,
+		Properties: cloneMap(p.s.Properties)})
+	if !contains(n.Datasets, p.s.Dataset) {
+		n.Datasets = append(n.Datasets, p.s.Dataset)
+	}
+}
+
+// change is every step whose effect is within one copy.
+func (p *predictor) change(c *state.Copy) {
+	switch p.s.Kind {
+	case state.SetProperties:
+		c.Quota, c.Reclaim = p.s.Quota, p.s.Reclaim
+		if c.Properties == nil {
+			c.Properties = map[string]string{}
+		}
+		for k, v := range p.s.Properties {
+			c.Properties[k] = v
+		}
+	case state.MountVolume:
+		c.Mounted = true
+	case state.Rejoin:
+		c.Role, c.Readonly, c.GraceServed = state.Standby, true, 0
+	case state.Fence:
+		c.Role, c.Readonly, c.Mounted = state.Fenced, true, false
+		p.snapshot(c, p.s.Snapshot)
+	case state.ReleaseVolume:
+		c.Role, c.Release = state.Released, p.s.Release
+	case state.Retire:
+		c.Role, c.GraceServed = state.Retired, 0
+	case state.Promote, state.GoBack:
+		c.Role, c.Epoch, c.Readonly, c.Mounted, c.Release = state.Primary, p.s.Epoch, false, true, nil
+	case state.SaveGrace:
+		c.GraceServed = p.s.Grace
+		delete(p.o.ReadyFor, p.s.App)
+	case state.AbortRecv:
+		c.ResumeToken, c.Receiving = "", false
+	}
+}
+
+func (p *predictor) remove() {
+	n := p.o.Nodes[p.s.Node]
+	n.Copies = slices.DeleteFunc(n.Copies, func(c state.Copy) bool {
+		if c.UUID == p.s.UUID && p.s.Kind == state.DeleteOld {
+			n.Pool.Free += c.Used
+		}
+		return c.UUID == p.s.UUID
+	})
+	n.Datasets = slices.DeleteFunc(n.Datasets, func(d string) bool { return d == p.s.Dataset })
+}
+
+// snapshot takes a snapshot if there is none of that name. Its guid is made up, the same for the same name.
+func (p *predictor) snapshot(c *state.Copy, name string) {
+	if slices.ContainsFunc(c.Snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
+		return
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s@%s", c.UUID, name)
+	written := c.Written
+	if len(c.Snapshots) == 0 {
+		written = c.Referenced
+	}
+	c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: written, Held: true})
+	c.Written = 0
+}
+
+func (p *predictor) send() {
+	src := p.copy(p.s.Node)
+	if src == nil {
+		return
+	}
+	if p.s.Kind != state.LastIncrement {
+		p.snapshot(src, p.s.Snapshot)
+	}
+	to := p.o.Nodes[p.s.Peer]
+	dst := p.copy(p.s.Peer)
+	if dst == nil {
+		to.Copies = append(to.Copies, state.Copy{Dataset: to.Root + "/" + string(p.s.Volume), Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Standby,
+			Epoch: src.Epoch, Lead: p.s.Lead, Readonly: true, Mountpoint: to.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: src.Reclaim,
+			Properties: cloneMap(p.s.Properties)})
+		dst = &to.Copies[len(to.Copies)-1]
+		to.Datasets = append(to.Datasets, dst.Dataset)
+	}
+	dst.ResumeToken, dst.Receiving = "", false
+	dst.Snapshots = append(dst.Snapshots, missing(src, dst)...)
+	to.Pool.Free -= max(src.Used-dst.Used, 0)
+	dst.Used, dst.Referenced = max(src.Used, dst.Used), src.Referenced
+}
+
+// missing returns the snapshots of src after the newest one that dst has.
+func missing(src, dst *state.Copy) []state.Snapshot {
+	from := 0
+	for i, s := range src.Snapshots {
+		if dst.Find(s.GUID) != nil {
+			from = i + 1
+		}
+	}
+	return slices.Clone(src.Snapshots[from:])
+}
+
+func (p *predictor) route() {
+	for _, id := range p.s.Nodes {
+		n := p.o.Nodes[id]
+		rest := slices.DeleteFunc(slices.Clone(n.Gate.Routes), func(r state.Route) bool { return r.App == p.s.App })
+		n.Gate.Routes = append(rest, p.s.Routes...)
+	}
+}
+
+func (p *predictor) marathon() {
+	apps := p.o.Marathon.Apps
+	live := apps[p.s.App]
+	switch p.s.Kind {
+	case state.RemoveApp:
+		delete(apps, p.s.App)
+	case state.VerifyReady:
+		for i := range live.Tasks {
+			live.Tasks[i].State, live.Tasks[i].Health = state.TaskRunning, state.Healthy
+		}
+	case state.ScaleApp:
+		live.Instances = p.s.Instances
+		live.Tasks = p.tasks(live)
+	default:
+		if apps == nil {
+			p.o.Marathon.Apps = map[state.AppID]*state.RunningApp{}
+		}
+		live = deployed(p.s)
+		live.Version, live.Tasks = p.now, p.tasks(live)
+		p.o.Marathon.Apps[p.s.App] = live
+	}
+	p.settleProcesses(live)
+}
+
+// deployed reads a step's definition as Marathon would hold it.
+func deployed(s state.Step) *state.RunningApp {
+	d := parse(s.Definition)
+	app := &state.RunningApp{ID: s.App, Definition: s.Definition, Instances: int(number(d["instances"], 1))}
+	lists, _ := d["constraints"].([]any)
+	for _, l := range lists {
+		var c state.Constraint
+		for i, f := range l.([]any) {
+			*[]*string{&c.Field, &c.Op, &c.Value}[i] = fmt.Sprint(f)
+		}
+		app.Constraints = append(app.Constraints, c)
+	}
+	return app
+}
+
+// tasks starts an app's instances: staging where it is pinned, anywhere else.
+func (p *predictor) tasks(app *state.RunningApp) []state.Task {
+	var host state.Hostname
+	if len(app.Constraints) > 0 && app.Constraints[0].Field == "hostname" && app.Constraints[0].Op == "CLUSTER" {
+		host = state.Hostname(app.Constraints[0].Value)
+	}
+	var out []state.Task
+	for i := range app.Instances {
+		out = append(out, state.Task{ID: fmt.Sprintf("%s.%d", app.ID, i), Host: host, State: state.TaskStaging, Ports: []int{31000 + i, 32000 + i, 33000 + i}})
+	}
+	return out
+}
+
+// settleProcesses: a stopped app uses nothing.
+func (p *predictor) settleProcesses(live *state.RunningApp) {
+	if p.s.Kind != state.StopApp || live == nil {
+		return
+	}
+	for _, n := range p.o.Nodes {
+		for i := range n.Copies {
+			if n.Copies[i].Lead == p.s.Lead || n.Copies[i].Volume == p.s.Lead {
+				n.Copies[i].Users = nil
+			}
+		}
+	}
+	if p.o.DownFor == nil {
+		p.o.DownFor = map[state.AppID]time.Duration{}
+	}
+	p.o.DownFor[p.s.App] = 0
+}
+
+func cloneMap[K comparable, V any](m map[K]V) map[K]V {
+	out := make(map[K]V, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,344 @@
+package reconcile
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"path"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// patience is how long an app may take to become ready before other changes to it go on without waiting for it.
+const patience = time.Minute
+
+// keep sees to it that the primary copies are mounted and have the properties that the manifest wants.
+func (a *appCase) keep() (state.Decision, bool) {
+	for i := range a.vols {
+		vc := &a.vols[i]
+		h, _ := vc.holder()
+		s := state.Step{Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy)}
+		if !h.copy.Mounted {
+			s.Kind, s.Why = state.MountVolume, "it is primary and not mounted"
+			return a.do(s)
+		}
+		if changed := changedProperties(vc.want, h.copy); len(changed) > 0 || vc.want.Quota != h.copy.Quota || vc.want.Reclaim != h.copy.Reclaim {
+			if vc.want.Quota != 0 && vc.want.Quota < h.copy.Referenced {
+				return a.stall("volume %s holds %s, more than its quota of %s in the manifest: raise the quota or delete data", vc.want.Name, Bytes(h.copy.Referenced), Bytes(vc.want.Quota))
+			}
+			s.Kind, s.Properties, s.Quota, s.Reclaim = state.SetProperties, changed, vc.want.Quota, vc.want.Reclaim
+			s.Why = "the manifest says so"
+			return a.do(s)
+		}
+	}
+	return state.Decision{}, false
+}
+
+func changedProperties(want state.Volume, c *state.Copy) map[string]string {
+	changed := map[string]string{}
+	for k, v := range want.Properties {
+		if !sameProperty(c.Properties[k], v) {
+			changed[k] = v
+		}
+	}
+	return changed
+}
+
+// sameProperty compares property values as ZFS means them: 16K is 16384.
+func sameProperty(a, b string) bool {
+	return a == b || zfsNumber(a) >= 0 && zfsNumber(a) == zfsNumber(b)
+}
+
+func zfsNumber(s string) int64 {
+	if s == "" {
+		return -1
+	}
+	shift := 0
+	switch s[len(s)-1] {
+	case 'K', 'k':
+		shift = 10
+	case 'M', 'm':
+		shift = 20
+	case 'G', 'g':
+		shift = 30
+	}
+	if shift > 0 {
+		s = s[:len(s)-1]
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n << shift
+}
+
+// pinAt returns where the app runs if its volumes are primary on a node.
+func (a *appCase) pinAt(n *state.Node) *pin {
+	p := &pin{host: n.Hostname}
+	for i := range a.vols {
+		mount := path.Join(n.Mounts, string(a.vols[i].want.Name))
+		if c := a.vols[i].on(n.ID); c != nil && c.Mountpoint != "" {
+			mount = c.Mountpoint
+		}
+		p.mounts = append(p.mounts, mount)
+	}
+	return p
+}
+
+// beUp sees to it that Marathon runs the app, once, and only where its data is.
+func (a *appCase) beUp() (state.Decision, bool) {
+	h, _ := a.lead().holder()
+	want := definition(a.app, a.pinAt(h.node))
+	s := state.Step{Kind: state.StartApp, Volume: a.lead().want.Name, Node: h.node.ID, Definition: want.json(), Instances: 1, Force: a.ownLock(),
+		Took: a.timing().Start, Outage: true}
+	switch {
+	case a.live == nil:
+		s.Why, s.Outage = "Marathon does not have it", false
+	case a.held():
+		s.Why = "its volumes are writable on " + string(h.node.Hostname)
+	case !reflect.DeepEqual(a.live.Constraints, pinned(h.node.Hostname)):
+		s.Why = "its data is on " + string(h.node.Hostname) + " and Marathon may start it elsewhere"
+	case a.live.Instances == 0:
+		s.Why = "it was scaled to 0; its manifest wants it running"
+	case a.live.Instances > 1:
+		s.Kind, s.Outage, s.Took = state.ScaleApp, false, 0
+		s.Why = fmt.Sprintf("it was scaled to %d; an app with volumes has one instance", a.live.Instances)
+	default:
+		return state.Decision{}, false
+	}
+	if d, locked := a.locked(); locked {
+		return d, true
+	}
+	return a.do(s)
+}
+
+// locked reports a deployment of somebody else that holds the app.
+func (a *appCase) locked() (state.Decision, bool) {
+	if locks := a.locks[a.app.ID]; len(locks) > 0 && !a.ownLock() {
+		return a.wait("deployment %s holds %s; it goes on when that has ended, or is cancelled in Marathon", locks[0].ID, a.app.ID)
+	}
+	return state.Decision{}, false
+}
+
+// ownLock reports whether every deployment that holds the app concerns it alone and is of a definition that Drover wrote: only
+// then may it be overridden.
+func (a *appCase) ownLock() bool {
+	locks := a.locks[a.app.ID]
+	for _, dep := range locks {
+		if len(dep.Apps) != 1 || a.live == nil || digestOf(a.live.Definition) == "" {
+			return false
+		}
+	}
+	return len(locks) > 0
+}
+
+// beReady waits until the app answers and sees to it that the gates lead to it.
+func (a *appCase) beReady() (state.Decision, bool) {
+	h, _ := a.lead().holder()
+	_, ready := a.readyTask(h.node.Hostname)
+	if ready {
+		return a.route(a.routes(h.node, true))
+	}
+	if d, decided := a.route(a.routes(h.node, false)); decided {
+		return d, true
+	}
+	if !sameDefinition(a.live.Definition, definition(a.app, a.pinAt(h.node))) {
+		return a.update()
+	}
+	if a.now.Sub(a.live.Version) > patience {
+		return state.Decision{Notes: []string{"it is not ready on " + string(h.node.Hostname) + a.queueRemark()}}, false
+	}
+	return a.do(state.Step{Kind: state.VerifyReady, Volume: a.lead().want.Name, Node: h.node.ID, Outage: true, Took: 0,
+		Why: "it was started on " + string(h.node.Hostname)})
+}
+
+// queueRemark says why Marathon has not launched the app, if it says so itself.
+func (a *appCase) queueRemark() string {
+	for _, q := range a.o.Marathon.Queue {
+		if q.App != a.app.ID {
+			continue
+		}
+		if q.Delay > 0 {
+			return "; Marathon waits " + Seconds(q.Delay) + " before it starts it again, because it failed"
+		}
+		for _, r := range slices.Sorted(maps.Keys(q.Refused)) {
+			if q.Refused[r] > 0 {
+				return "; Marathon finds no offer for it: " + r
+			}
+		}
+		return "; Marathon waits for an offer"
+	}
+	return ""
+}
+
+// readyTask returns the app's task on a host that runs and, if the app has health checks, is healthy.
+func (a *appCase) readyTask(host state.Hostname) (state.Task, bool) {
+	if a.live == nil {
+		return state.Task{}, false
+	}
+	tasks := slices.Clone(a.live.Tasks)
+	slices.SortFunc(tasks, func(x, y state.Task) int { return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.ID, y.ID)) })
+	checks := hasChecks(a.live.Definition)
+	for _, t := range tasks {
+		if t.State == state.TaskRunning && (host == "" || t.Host == host) && (t.Health == state.Healthy || !checks && t.Health != state.Unhealthy) {
+			return t, true
+		}
+	}
+	return state.Task{}, false
+}
+
+// routes returns where the gates should lead the app's endpoints: to its ready task, or to nowhere, with new connections held,
+// while it has none. at is the node of an app with volumes, else nil.
+func (a *appCase) routes(at *state.Node, ready bool) []state.Route {
+	host := state.Hostname("")
+	var epoch state.Epoch
+	if at != nil {
+		host, epoch = at.Hostname, a.lead().on(at.ID).Epoch
+	}
+	t, found := a.readyTask(host)
+	var out []state.Route
+	for i, e := range a.app.Endpoints {
+		r := state.Route{App: a.app.ID, Endpoint: e, Epoch: epoch, Held: true, Hold: a.app.Cutover.MaxOutage}
+		if p := portIndex(a.liveDefinition(), e.Name, i); ready && found && p < len(t.Ports) {
+			r.Held, r.Backend = false, net.JoinHostPort(a.address(t.Host), strconv.Itoa(t.Ports[p]))
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func (a *appCase) liveDefinition() json.RawMessage {
+	if a.live == nil {
+		return nil
+	}
+	return a.live.Definition
+}
+
+// address returns how a task's host is reached: where its Drover agent is, or by the name that Mesos has for it.
+func (v *view) address(h state.Hostname) string {
+	if n := v.byHost[h]; n != nil {
+		if host, _, err := net.SplitHostPort(n.Address); err == nil {
+			return host
+		}
+	}
+	return string(h)
+}
+
+// route sets the gates that differ from the wanted routes.
+func (a *appCase) route(routes []state.Route) (state.Decision, bool) {
+	nodes := a.gatesThatDiffer(routes)
+	if len(nodes) == 0 {
+		return state.Decision{}, false
+	}
+	why := "connections wait until it is ready"
+	if len(routes) == 0 {
+		why = "it has no endpoints any more"
+	} else if !routes[0].Held {
+		why = "it answers at " + routes[0].Backend
+	}
+	return a.do(state.Step{Kind: state.SetRoutes, Nodes: nodes, Routes: routes, Why: why})
+}
+
+// gatesThatDiffer names the nodes that answer and whose gate does not lead the app's endpoints as wanted.
+func (a *appCase) gatesThatDiffer(want []state.Route) []state.NodeID {
+	var out []state.NodeID
+	for _, n := range a.nodes() {
+		if n.Answered() && !sameRoutes(routesOf(n.Gate, a.app.ID), want) {
+			out = append(out, n.ID)
+		}
+	}
+	return out
+}
+
+func routesOf(g state.Gate, app state.AppID) []state.Route {
+	var out []state.Route
+	for _, r := range g.Routes {
+		if r.App == app {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// sameRoutes compares what matters: of a held route neither where it led before nor its epoch.
+func sameRoutes(have, want []state.Route) bool {
+	return slices.EqualFunc(have, want, func(h, w state.Route) bool {
+		return h.Endpoint == w.Endpoint && h.Held == w.Held && (w.Held || h.Backend == w.Backend)
+	})
+}
+
+// update deploys what the manifest says, where the data is.
+func (a *appCase) update() (state.Decision, bool) {
+	h, _ := a.lead().holder()
+	want := definition(a.app, a.pinAt(h.node))
+	if sameDefinition(a.live.Definition, want) {
+		return state.Decision{}, false
+	}
+	if d, locked := a.locked(); locked {
+		return d, true
+	}
+	return a.do(state.Step{Kind: state.DeployApp, Volume: a.lead().want.Name, Node: h.node.ID, Definition: want.json(), Instances: 1,
+		Force: a.ownLock(), Outage: true, Took: a.timing().Stop + a.timing().Start, Why: "its definition in the manifest differs from what runs"})
+}
+
+// bePlaceable stalls an app without volumes that no agent can take.
+func (a *appCase) bePlaceable() (state.Decision, bool) {
+	if a.app.Instances == 0 || len(a.app.Constraints) == 0 {
+		return state.Decision{}, false
+	}
+	var why []string
+	for i := range a.o.Mesos.Agents {
+		agent := &a.o.Mesos.Agents[i]
+		u := ""
+		for _, c := range a.app.Constraints {
+			u = cmp.Or(u, unmet(c, agent, nil))
+		}
+		if u == "" {
+			return state.Decision{}, false
+		}
+		why = append(why, string(agent.Hostname)+": "+u)
+	}
+	slices.Sort(why)
+	return a.stall("%s", a.nowhere(why))
+}
+
+// deploy brings an app without volumes to what the manifest says.
+func (a *appCase) deploy() (state.Decision, bool) {
+	want := definition(a.app, nil)
+	s := state.Step{Kind: state.DeployApp, Definition: want.json(), Instances: a.app.Instances, Force: a.ownLock()}
+	switch {
+	case a.live == nil:
+		s.Why = "Marathon does not have it"
+	case !sameDefinition(a.live.Definition, want):
+		s.Why = "its definition in the manifest differs from what runs"
+	case a.live.Instances != a.app.Instances:
+		s.Kind, s.Why = state.ScaleApp, fmt.Sprintf("it has %s and the manifest wants %d", plural(a.live.Instances, "instance"), a.app.Instances)
+	default:
+		return state.Decision{}, false
+	}
+	if d, locked := a.locked(); locked {
+		return d, true
+	}
+	return a.do(s)
+}
+
+// beRouted leads the gates to an app without volumes.
+func (a *appCase) beRouted() (state.Decision, bool) {
+	_, ready := a.readyTask("")
+	if d, decided := a.route(a.routes(nil, ready)); decided {
+		return d, true
+	}
+	if ready || a.app.Instances == 0 {
+		return state.Decision{}, false
+	}
+	if a.now.Sub(a.live.Version) > patience {
+		return state.Decision{Notes: []string{"it is not ready" + a.queueRemark()}}, false
+	}
+	return a.do(state.Step{Kind: state.VerifyReady, Why: "it was deployed"})
+}

@@ -1,0 +1,180 @@
+package reconcile
+
+import (
+	"github.com/drover-project/drover/state"
+)
+
+// settle resolves a handover that is half-done, before anything else is looked at. The app's first volume leads: what
+// became of it decides for the others.
+func (a *appCase) settle() (state.Decision, bool) {
+	if d, decided := a.oneWriter(); decided {
+		return d, true
+	}
+	h, ok := a.lead().holder()
+	if !ok {
+		return a.noHolder(a.lead())
+	}
+	switch h.copy.Role {
+	case state.Fenced:
+		return a.settleFenced(h)
+	case state.Released:
+		return a.settleReleased(h)
+	default:
+		return a.settleFollowers(h)
+	}
+}
+
+// oneWriter stalls when two copies claim to be primary, or when a forced failover has overruled the one that does.
+func (a *appCase) oneWriter() (state.Decision, bool) {
+	for i := range a.vols {
+		vc := &a.vols[i]
+		if ps := vc.with(state.Primary); len(ps) > 1 {
+			return a.stall("volume %s has two primary copies, on %s (epoch %s) and on %s (epoch %s): nothing is touched; stop the app on the wrong one and set its drover:role to retired",
+				vc.want.Name, ps[0].node.Hostname, ps[0].copy.Epoch, ps[1].node.Hostname, ps[1].copy.Epoch)
+		}
+		h, ok := vc.holder()
+		if f := a.o.Register.Forced[vc.birth.UUID]; ok && h.copy.Epoch.F < f {
+			return a.stall("volume %s was failed over by force (F=%d) and only the older copy on %s (epoch %s) is seen: it is not used; bring the newer copy's node back",
+				vc.want.Name, f, h.node.Hostname, h.copy.Epoch)
+		}
+	}
+	return state.Decision{}, false
+}
+
+// noHolder explains why no copy may decide: somebody is silent, or all copies are old.
+func (a *appCase) noHolder(vc *volumeCase) (state.Decision, bool) {
+	to := ""
+	for _, p := range vc.with(state.Retired) {
+		if p.copy.Release != nil {
+			to = "; the last one was given to " + a.name(p.copy.Release.To)
+		}
+	}
+	if silent := a.silent(); len(silent) > 0 {
+		return a.wait("no copy of volume %s that is seen may be written%s, and %s silent: nothing is done until it answers", vc.want.Name, to, areOrIs(silent))
+	}
+	return a.stall("no copy of volume %s may be written%s: all nodes answer and have only standby or retired copies; import the pool that has the primary one", vc.want.Name, to)
+}
+
+// settleFenced goes on with the cutover if the manifest still wants it, its target is ready and the budget allows; the app
+// goes back to where it was otherwise. Nothing was given away yet, so both ways are safe.
+func (a *appCase) settleFenced(h placed) (state.Decision, bool) {
+	to := a.cutoverTarget(h.node)
+	if to == nil || a.overBudget() {
+		why := "the cutover is no longer wanted or its target is not ready"
+		if to != nil {
+			why = "the outage would exceed its budget of " + Seconds(a.app.Cutover.MaxOutage)
+		}
+		return a.goBack(a.lead(), h, h.copy.Epoch.Next(), nil, why)
+	}
+	return a.handOver(h.node, to)
+}
+
+// settleReleased: only the target may decide now. It is promoted, or it swears off and the source takes the volume back.
+func (a *appCase) settleReleased(h placed) (state.Decision, bool) {
+	r := h.copy.Release
+	if r == nil {
+		return a.stall("volume %s on %s is released, but its drover:released property cannot be read: compare it with the copies on the other nodes", a.lead().want.Name, h.node.Hostname)
+	}
+	to := a.o.Nodes[r.To]
+	if to == nil {
+		return a.stall("volume %s was released to %s, which has been forgotten: bring that node back; if it is gone for good a forced failover is the way", a.lead().want.Name, r.To)
+	}
+	if !to.Answered() {
+		return a.wait("volume %s was released to %s, which does not answer; %s is down until it does", a.lead().want.Name, to.Hostname, a.app.ID)
+	}
+	uuid := a.lead().birth.UUID
+	if refused := to.Refused[uuid]; !refused.Less(r.Epoch) {
+		next := state.MaxEpoch(refused, r.Epoch).Next()
+		return a.goBack(a.lead(), h, next, &state.Refusal{Node: to.ID, Epoch: refused}, string(to.Hostname)+" has sworn off epoch "+r.Epoch.String())
+	}
+	return a.bringOver(h, to)
+}
+
+// bringOver releases the followers and promotes the lead, or makes the target swear off if it cannot take every volume.
+func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
+	r := h.copy.Release
+	for i := range a.vols {
+		vc := &a.vols[i]
+		src := vc.on(h.node.ID)
+		if why := unpromotable(src, vc.on(to.ID)); why != "" {
+			return a.do(state.Step{Kind: state.SwearOff, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: a.moveID(r.Epoch),
+				Node: to.ID, Epoch: r.Epoch, Outage: true, Why: "volume " + string(vc.want.Name) + " cannot be promoted on " + string(to.Hostname) + ": " + why})
+		}
+		if src.Role == state.Fenced {
+			return a.release(vc, h.node, to, r.Epoch)
+		}
+	}
+	return a.promote(a.lead(), r, to)
+}
+
+// unpromotable says why a target's copy cannot take over from its source; "" if it can.
+func unpromotable(src, dst *state.Copy) string {
+	switch {
+	case src == nil || src.Newest() == nil:
+		return "its source has no snapshot"
+	case src.Role != state.Fenced && src.Role != state.Released:
+		return "its source is " + string(src.Role)
+	case dst == nil:
+		return "there is no copy"
+	case dst.Role != state.Standby:
+		return "the copy is " + string(dst.Role)
+	case dst.Newest() == nil || dst.Newest().GUID != src.Newest().GUID:
+		return "it lacks the source's newest snapshot " + src.Newest().Name
+	case dst.Written != 0:
+		return "it was written to"
+	}
+	return ""
+}
+
+// settleFollowers brings the other volumes to where the lead is primary.
+func (a *appCase) settleFollowers(lead placed) (state.Decision, bool) {
+	for i := 1; i < len(a.vols); i++ {
+		if d, decided := a.settleFollower(&a.vols[i], lead); decided {
+			return d, true
+		}
+	}
+	return state.Decision{}, false
+}
+
+func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, bool) {
+	h, ok := vc.holder()
+	switch {
+	case !ok:
+		return a.noHolder(vc)
+	case h.node == lead.node && h.copy.Role == state.Primary:
+		return state.Decision{}, false
+	case h.node == lead.node:
+		return a.goBack(vc, h, lead.copy.Epoch, nil, string(a.lead().want.Name)+" is primary here")
+	case h.copy.Role == state.Primary:
+		return a.stall("volumes %s and %s of %s are on different nodes, %s and %s: they can only move together; move the data of one by hand, or make them two apps",
+			a.lead().want.Name, vc.want.Name, a.app.ID, lead.node.Hostname, h.node.Hostname)
+	case unpromotable(h.copy, vc.on(lead.node.ID)) != "":
+		return a.stall("volume %s of %s did not follow %s to %s: %s; its newest data is on %s, where nothing was deleted",
+			vc.want.Name, a.app.ID, a.lead().want.Name, lead.node.Hostname, unpromotable(h.copy, vc.on(lead.node.ID)), h.node.Hostname)
+	case h.copy.Role == state.Fenced:
+		return a.release(vc, h.node, lead.node, lead.copy.Epoch)
+	}
+	return a.promote(vc, h.copy.Release, lead.node)
+}
+
+func (a *appCase) goBack(vc *volumeCase, h placed, epoch state.Epoch, refusal *state.Refusal, why string) (state.Decision, bool) {
+	return a.do(state.Step{Kind: state.GoBack, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: h.node.ID,
+		Expect: state.Expect{Role: h.copy.Role, Epoch: h.copy.Epoch}, Epoch: epoch, Refusal: refusal, Outage: true, Why: why})
+}
+
+// finishHold goes on with a cutover that has stopped the app but not fenced its volumes yet, if it is still wanted and in
+// time. If not, beUp starts the app where its data is.
+func (a *appCase) finishHold() (state.Decision, bool) {
+	h, ok := a.lead().holder()
+	if !ok || !a.held() || a.overBudget() {
+		return state.Decision{}, false
+	}
+	to := a.cutoverTarget(h.node)
+	if to == nil {
+		return state.Decision{}, false
+	}
+	if !a.stopped(h.node) {
+		return a.stop(h.node, to)
+	}
+	return a.handOver(h.node, to)
+}

@@ -1,0 +1,202 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// view is one look: the desired and observed state with the indexes that deciding needs.
+type view struct {
+	d      *state.Desired
+	o      *state.Observed
+	now    time.Time
+	byHost map[state.Hostname]*state.Node
+	agents map[state.Hostname]*state.MesosAgent
+	copies map[state.VolumeName][]placed
+	locks  map[state.AppID][]state.Deployment
+}
+
+// placed is a copy and the node that holds it.
+type placed struct {
+	node *state.Node
+	copy *state.Copy
+}
+
+func newView(d *state.Desired, o *state.Observed, now time.Time) *view {
+	v := &view{d: d, o: o, now: now,
+		byHost: make(map[state.Hostname]*state.Node, len(o.Nodes)),
+		agents: make(map[state.Hostname]*state.MesosAgent, len(o.Mesos.Agents)),
+		copies: make(map[state.VolumeName][]placed, len(d.Volumes)),
+		locks:  map[state.AppID][]state.Deployment{},
+	}
+	for i := range o.Mesos.Agents {
+		v.agents[o.Mesos.Agents[i].Hostname] = &o.Mesos.Agents[i]
+	}
+	for _, n := range v.nodes() {
+		v.byHost[n.Hostname] = n
+		v.indexCopies(n)
+	}
+	for _, dep := range o.Marathon.Deployments {
+		for _, app := range dep.Apps {
+			v.locks[app] = append(v.locks[app], dep)
+		}
+	}
+	return v
+}
+
+func (v *view) indexCopies(n *state.Node) {
+	if !n.Answered() {
+		return
+	}
+	for i := range n.Copies {
+		c := &n.Copies[i]
+		v.copies[c.Volume] = append(v.copies[c.Volume], placed{n, c})
+	}
+}
+
+// nodes returns all nodes in a fixed order, so that equal states give equal decisions.
+func (v *view) nodes() []*state.Node {
+	out := make([]*state.Node, 0, len(v.o.Nodes))
+	for _, n := range v.o.Nodes {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b *state.Node) int {
+		return cmp.Or(cmp.Compare(a.Hostname, b.Hostname), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+// silent names the members that do not answer, for people.
+func (v *view) silent() []string {
+	var out []string
+	for _, n := range v.nodes() {
+		if !n.Answered() {
+			out = append(out, string(n.Hostname))
+		}
+	}
+	return out
+}
+
+// name returns how people call a node.
+func (v *view) name(id state.NodeID) string {
+	if n := v.o.Nodes[id]; n != nil {
+		return string(n.Hostname)
+	}
+	return "unknown node " + string(id)
+}
+
+// appCase is one app with volumes, seen together with everything that concerns it.
+type appCase struct {
+	*view
+	app  state.App
+	live *state.RunningApp // nil if Marathon does not have it
+	vols []volumeCase      // in the manifest's order; the first one leads
+}
+
+// volumeCase is one volume of an app and where its copies are.
+type volumeCase struct {
+	want   state.Volume
+	birth  state.Birth
+	born   bool // the register knows it
+	copies []placed
+}
+
+func (v *view) caseOf(app state.App) *appCase {
+	a := &appCase{view: v, app: app, live: v.o.Marathon.Apps[app.ID]}
+	for _, m := range app.Volumes {
+		vc := volumeCase{want: v.d.Volumes[m.Volume]}
+		vc.birth, vc.born = v.o.Register.Births[m.Volume]
+		for _, p := range v.copies[m.Volume] {
+			if !vc.born || p.copy.UUID == vc.birth.UUID {
+				vc.copies = append(vc.copies, p)
+			}
+		}
+		a.vols = append(a.vols, vc)
+	}
+	return a
+}
+
+func (a *appCase) lead() *volumeCase { return &a.vols[0] }
+
+// on returns the volume's copy on a node, or nil.
+func (vc *volumeCase) on(node state.NodeID) *state.Copy {
+	for _, p := range vc.copies {
+		if p.node.ID == node {
+			return p.copy
+		}
+	}
+	return nil
+}
+
+// with returns the copies in a role.
+func (vc *volumeCase) with(role state.Role) []placed {
+	var out []placed
+	for _, p := range vc.copies {
+		if p.copy.Role == role {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// holder returns the copy that decides now: of all primary, fenced and released copies the one at the highest epoch.
+func (vc *volumeCase) holder() (placed, bool) {
+	var best placed
+	for _, p := range vc.copies {
+		switch p.copy.Role {
+		case state.Primary, state.Fenced, state.Released:
+			if best.copy == nil || best.copy.Epoch.Less(p.copy.Epoch) {
+				best = p
+			}
+		case state.Retired, state.Standby:
+		}
+	}
+	return best, best.copy != nil
+}
+
+// common returns the newest snapshot of from that to holds too, or nil. Only guids are compared.
+func common(from, to *state.Copy) *state.Snapshot {
+	for i := len(from.Snapshots) - 1; i >= 0; i-- {
+		if to.Find(from.Snapshots[i].GUID) != nil {
+			return &from.Snapshots[i]
+		}
+	}
+	return nil
+}
+
+// since returns the bytes that from holds beyond one of its snapshots: what an increment from it has to carry.
+func since(from *state.Copy, base state.GUID) int64 {
+	total := from.Written
+	for i := len(from.Snapshots) - 1; i >= 0 && from.Snapshots[i].GUID != base; i-- {
+		total += from.Snapshots[i].Written
+	}
+	return total
+}
+
+func (a *appCase) do(s state.Step) (state.Decision, bool) {
+	s.App = a.app.ID
+	if len(a.app.Volumes) > 0 {
+		s.Lead = a.app.Volumes[0].Volume
+	}
+	return state.Decision{App: a.app.ID, Step: &s}, true
+}
+
+func (a *appCase) wait(format string, args ...any) (state.Decision, bool) {
+	return state.Decision{App: a.app.ID, Waiting: fmt.Sprintf(format, args...)}, true
+}
+
+func (a *appCase) stall(format string, args ...any) (state.Decision, bool) {
+	return state.Decision{App: a.app.ID, Stalled: fmt.Sprintf(format, args...)}, true
+}
+
+func join(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
