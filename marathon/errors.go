@@ -127,9 +127,9 @@ func unanswered(k call, address string, sent bool, err error) *Error {
 	return e
 }
 
-// unreadable is the error of an answer that claims success and is not what the call returns. A mutation with such an answer
-// may have been carried out, or have met a proxy's login page.
-func unreadable(k call, address string, a answer, err error) *Error {
+// broken is the error of an answer that claims success and is cut short or not what the call returns. A mutation with such an
+// answer may have been carried out, or have met a proxy's login page.
+func broken(k call, address string, a answer, err error) *Error {
 	e := unanswered(k, address, true, err)
 	e.Status, e.Body = a.status, excerpt(a.body)
 	return e

@@ -55,10 +55,11 @@ type eventJSON struct {
 // event reads what it can of a frame. One that cannot be read is a hint all the same.
 func (fr frame) event() Event {
 	e := Event{Name: fr.name}
-	var j eventJSON
-	if json.Unmarshal(fr.data, &j) != nil {
+	if !json.Valid(fr.data) {
 		return e
 	}
+	var j eventJSON
+	_ = json.Unmarshal(fr.data, &j) // valid JSON: at most fields of another type, which stay empty
 	e.Data, e.App, e.Task, e.State = fr.data, j.AppID, j.TaskID, taskState(j.TaskStatus)
 	if e.Name == "" {
 		e.Name = j.EventType
@@ -114,13 +115,13 @@ func (c *Client) Watch(ctx context.Context, onEvent func(Event), types ...string
 	return context.Cause(ctx)
 }
 
-// stream connects to the first address that lets it and passes events on until the stream breaks. heard reports whether anything
-// came through it.
+// stream connects to the first address that lets it and passes events on until the stream breaks. heard reports whether an event
+// of Marathon's came through it.
 func (c *Client) stream(ctx context.Context, types []string, onEvent func(Event)) (heard bool, err error) {
 	var failures []*Error
 	for _, i := range c.marathon.order() {
 		e := c.listen(ctx, i, types, func(ev Event) {
-			heard = true
+			heard = heard || ev.Name != Resync
 			c.deliver(ev, onEvent)
 		})
 		if failures = append(failures, e); heard || ctx.Err() != nil {
@@ -156,7 +157,7 @@ func (c *Client) listen(ctx context.Context, i int, types []string, onEvent func
 	}
 	onEvent(Event{Name: Resync})
 	err = pass(&watched{r: resp.Body, heard: func() { dog.Reset(c.silence) }}, onEvent)
-	return unanswered(k, at.String(), false, reason(ctx, err))
+	return broken(k, at.String(), answer{status: resp.StatusCode}, reason(ctx, err))
 }
 
 func eventsCall(types []string) call {
@@ -178,7 +179,7 @@ func checkStream(k call, at address, resp *http.Response) *Error {
 	if resp.StatusCode/100 != 2 {
 		return refused(k, at.String(), a)
 	}
-	return unreadable(k, at.String(), a, fmt.Errorf("%q is no event stream", form))
+	return broken(k, at.String(), a, fmt.Errorf("%q is no event stream", form))
 }
 
 func pass(r io.Reader, onEvent func(Event)) error {

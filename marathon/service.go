@@ -128,6 +128,9 @@ func (s *service) ask(ctx context.Context, i int, k call, decode func(answer) er
 	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, late)
 	defer cancel()
 	at := s.addresses[i]
+	if ctx.Err() != nil {
+		return unanswered(k, at.String(), false, reason(ctx, ctx.Err()))
+	}
 	resp, sent, err := s.send(ctx, at, k)
 	if err != nil {
 		return unanswered(k, at.String(), sent, reason(ctx, err))
@@ -141,7 +144,7 @@ func (s *service) take(ctx context.Context, at address, i int, k call, resp *htt
 	ok := resp.StatusCode/100 == 2
 	var err error
 	if a.body, err = readBody(resp.Body, s.limit(ok)); err != nil && ok {
-		return unanswered(k, at.String(), true, fmt.Errorf("answer cut short: %w", reason(ctx, err)))
+		return broken(k, at.String(), a, fmt.Errorf("answer cut short: %w", reason(ctx, err)))
 	}
 	if err := redirected(k, resp); err != nil {
 		return &Error{Method: k.method, Path: k.path, Address: at.String(), Status: a.status, Err: err, kinds: []error{ErrUnavailable}}
@@ -150,7 +153,7 @@ func (s *service) take(ctx context.Context, at address, i int, k call, resp *htt
 		return refused(k, at.String(), a)
 	}
 	if err := decode(a); err != nil {
-		return unreadable(k, at.String(), a, err)
+		return broken(k, at.String(), a, err)
 	}
 	s.prefer(i, resp.Header.Get("X-Marathon-Leader"))
 	return nil
