@@ -1,0 +1,360 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/drover-project/drover/agent"
+	"github.com/drover-project/drover/reconcile"
+	"github.com/drover-project/drover/state"
+)
+
+// workers bounds how many apps have a step running at once.
+const workers = 16
+
+// loop is one term of leadership.
+type loop struct {
+	c      *Controller
+	term   state.Term
+	cancel context.CancelCauseFunc // ends the term
+	wake   chan struct{}           // a step has ended: look again
+
+	mu      sync.Mutex
+	busy    map[state.AppID]state.Step
+	retries map[state.AppID]*retry
+	moves   []Move
+
+	wg sync.WaitGroup
+}
+
+// retry is the back-off of an app whose last step went wrong, and its count of steps that changed nothing.
+type retry struct {
+	pause *backoff.ExponentialBackOff
+	next  time.Time
+	err   error
+	since time.Time
+	key   string // the last step, without its estimates
+	same  int    // how often it came in a row
+}
+
+func newLoop(c *Controller, term state.Term, cancel context.CancelCauseFunc) *loop {
+	return &loop{c: c, term: term, cancel: cancel, wake: make(chan struct{}, 1),
+		busy: map[state.AppID]state.Step{}, retries: map[state.AppID]*retry{}}
+}
+
+// follow keeps the cluster as the watched manifests want it until ctx ends.
+func (l *loop) follow(ctx context.Context, m *manifests, hints <-chan struct{}) error {
+	defer l.wg.Wait()
+	for {
+		set := m.current()
+		pause := l.c.o.Every
+		var decisions []state.Decision
+		if set.desired != nil {
+			decisions = l.pass(ctx, set.desired)
+			pause = l.until(decisions)
+		}
+		l.publish(ctx, set, decisions)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.wake:
+		case <-m.changed:
+		case <-hints:
+			settle(ctx, 20*time.Millisecond)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// settle lets a burst of hints pass.
+func settle(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// converge brings the cluster to d and returns.
+func (l *loop) converge(ctx context.Context, d *state.Desired) error {
+	defer l.wg.Wait()
+	for {
+		decisions := l.pass(ctx, d)
+		l.publish(ctx, set{desired: d}, decisions)
+		if err, done := l.outcome(decisions); done {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.wake:
+		case <-time.After(min(l.until(decisions), time.Second)):
+		}
+	}
+}
+
+// outcome says whether nothing more can be done, and what is not as wanted.
+func (l *loop) outcome(decisions []state.Decision) (error, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var stalled []string
+	for _, d := range decisions {
+		if d.Step != nil || d.Waiting != "" {
+			return nil, false
+		}
+		if d.Stalled != "" {
+			stalled = append(stalled, fmt.Sprintf("%s: %s", d.App, d.Stalled))
+		}
+	}
+	if len(l.busy) > 0 {
+		return nil, false
+	}
+	if len(stalled) > 0 {
+		return errors.New(strings.Join(stalled, "\n")), true
+	}
+	return nil, true
+}
+
+// pass looks at everything once and starts a step for every app that has one and is not busy.
+func (l *loop) pass(ctx context.Context, d *state.Desired) []state.Decision {
+	o := l.c.o.Cluster.Observe(ctx, true)
+	now := time.Now()
+	l.c.mem.look(d, o, now)
+	l.c.mem.fill(o, now)
+	decisions := reconcile.Next(d, o, now)
+	for i := range decisions {
+		l.start(ctx, d, o, &decisions[i], now)
+	}
+	return decisions
+}
+
+// start begins an app's step, unless the app is busy, backing off, or going round in a circle.
+func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, dec *state.Decision, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if running, ok := l.busy[dec.App]; ok {
+		dec.Step, dec.Stalled, dec.Waiting = &running, "", ""
+		return
+	}
+	r := l.retries[dec.App]
+	if dec.Step == nil || ctx.Err() != nil || len(l.busy) >= workers {
+		return
+	}
+	if r != nil && r.err != nil && now.Before(r.next) {
+		dec.Waiting, dec.After = r.err.Error(), r.next.Sub(now)
+		return
+	}
+	if r != nil && r.same >= circles && r.key == stepKey(*dec.Step) && now.Before(r.next) {
+		dec.Stalled = fmt.Sprintf("%s was done %d times and is needed again: something else keeps changing it back, or this is a defect of Drover", dec.Step.Kind, r.same)
+		dec.Step = nil
+		return
+	}
+	l.busy[dec.App] = *dec.Step
+	w := &doer{c: l.c.o.Cluster, mem: l.c.mem, term: l.term, d: d, o: reconcile.Clone(o)}
+	l.wg.Go(func() {
+		defer poke(l.wake)
+		l.script(ctx, w, *dec)
+		l.mu.Lock()
+		delete(l.busy, dec.App)
+		l.mu.Unlock()
+	})
+}
+
+// circles is how often the same step may come in a row before it counts as going in a circle.
+const circles = 5
+
+// script does an app's step, and the steps that follow from it without another whole observation: each is decided by the same
+// rules on what the steps before it reported, and each is guarded where it happens.
+func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
+	for dec.Step != nil {
+		s := *dec.Step
+		l.begin(s)
+		begun := time.Now()
+		err := l.doOne(ctx, w, s)
+		took := time.Since(begun)
+		l.note(s, err)
+		if err != nil || ctx.Err() != nil || !goesOn(s, took) {
+			return
+		}
+		now := time.Now()
+		w.mem.fill(w.o, now)
+		dec = reconcile.NextFor(w.d, w.o, now, s.App)
+		if dec.Step != nil && !goesOn(*dec.Step, 0) {
+			return
+		}
+	}
+}
+
+// freshEnough is how old the rest of an observation may be for a cutover to begin on it.
+const freshEnough = 2 * time.Second
+
+// goesOn reports whether the rules may decide again right after a step without a whole new observation.
+func goesOn(s state.Step, took time.Duration) bool {
+	switch s.Kind {
+	case state.Replicate, state.Resume, state.CatchUp:
+		return took < freshEnough
+	case state.HoldConnections, state.StopApp, state.Fence, state.LastIncrement, state.ReleaseVolume, state.Promote, state.Retire,
+		state.StartApp, state.VerifyReady, state.SetRoutes, state.SwearOff, state.GoBack, state.MountVolume,
+		state.ClaimVolume, state.CreateVolume, state.AdoptVolume, state.RecordBirth, state.DeployApp, state.Rejoin:
+		return true
+	}
+	return false
+}
+
+func (l *loop) begin(s state.Step) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy[s.App] = s
+}
+
+// doOne does a step with its log lines, events and measurements. A step that waits in slices is logged once.
+func (l *loop) doOne(ctx context.Context, w *doer, s state.Step) error {
+	log := l.c.o.Log.With("app", s.App, "volume", s.Volume, "node", l.nodeName(w, s.Node), "step", s.Kind)
+	l.mu.Lock()
+	r := l.retries[s.App]
+	again := r != nil && r.key == stepKey(s) && (s.Kind == state.VerifyReady || s.Kind == state.StopApp)
+	l.mu.Unlock()
+	if !again {
+		log.InfoContext(ctx, "step starts", "why", s.Why, "epoch", s.Epoch, "snapshot", s.Snapshot)
+		l.emit(Event{Kind: EventStarted, Step: s})
+	}
+	begun := time.Now()
+	stop := l.progress(ctx, w, s)
+	err := w.do(ctx, s)
+	stop()
+	took := time.Since(begun)
+	if err != nil {
+		log.WarnContext(ctx, "step ends", "took", took, "err", err)
+		l.emit(Event{Kind: EventFailed, Step: s, Took: took, Err: err})
+		return err
+	}
+	if !again {
+		log.InfoContext(ctx, "step ends", "took", took)
+	}
+	l.emit(Event{Kind: EventDone, Step: s, Took: took})
+	l.measure(ctx, w, s, took)
+	return nil
+}
+
+func (l *loop) nodeName(w *doer, id state.NodeID) state.Hostname {
+	if n := w.o.Nodes[id]; n != nil {
+		return n.Hostname
+	}
+	return state.Hostname(id)
+}
+
+// note keeps the outcome of a step for the app's back-off.
+func (l *loop) note(s state.Step, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.retries[s.App]
+	if r == nil {
+		r = &retry{}
+		l.retries[s.App] = r
+	}
+	key := stepKey(s)
+	if r.key != key {
+		r.key, r.same = key, 0
+	}
+	if err == nil {
+		r.err, r.pause = nil, nil
+		if !waits(s.Kind) {
+			r.same++
+			r.next = time.Now().Add(time.Minute)
+		}
+		return
+	}
+	if errors.Is(err, agent.ErrStaleTerm) {
+		l.cancel(ErrLeadershipLost)
+	}
+	if r.pause == nil {
+		r.pause = backoff.NewExponentialBackOff(backoff.WithInitialInterval(250*time.Millisecond), backoff.WithMaxInterval(time.Minute), backoff.WithMaxElapsedTime(0))
+		r.since = time.Now()
+	}
+	pause := r.pause.NextBackOff()
+	if l.c.mem.isDown(s.App) {
+		pause = min(pause, time.Second) // the app is down: every second counts
+	}
+	r.err, r.next = err, time.Now().Add(pause)
+}
+
+// waits reports whether a step is done in slices of waiting.
+func waits(k state.StepKind) bool { return k == state.VerifyReady || k == state.StopApp }
+
+// stepKey identifies a step but for its estimates.
+func stepKey(s state.Step) string {
+	return strings.Join([]string{string(s.Kind), string(s.Volume), string(s.Node), string(s.Peer), s.Epoch.String(), s.Snapshot, s.Why}, "|")
+}
+
+// until returns how long the loop may sleep.
+func (l *loop) until(decisions []state.Decision) time.Duration {
+	pause := l.c.o.Every
+	for _, d := range decisions {
+		switch {
+		case d.After > 0:
+			pause = min(pause, max(d.After, 50*time.Millisecond))
+		case d.Waiting != "" || d.Stalled != "":
+			pause = min(pause, 2*time.Second)
+		}
+	}
+	return pause
+}
+
+func (l *loop) emit(e Event) {
+	e.At = time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.c.o.OnEvent(e)
+}
+
+// measure keeps what the parts of a move took, for the next prediction and for people.
+func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Duration) {
+	now := time.Now()
+	switch s.Kind {
+	case state.GoBack:
+		l.c.mem.missed(s.App, now)
+	case state.Promote:
+		l.c.mem.moved(s.App)
+	}
+	l.mu.Lock()
+	m := l.moveOf(s, now)
+	if m != nil {
+		m.add(s, took, now)
+	}
+	l.mu.Unlock()
+	if !reconcile.Ready(w.d, w.o, s.App) || s.Kind != state.VerifyReady && s.Kind != state.SetRoutes {
+		return
+	}
+	routed := s.Kind == state.SetRoutes || len(w.d.Apps[s.App].Endpoints) == 0
+	if !routed {
+		return
+	}
+	if outage, ok := l.c.mem.up(s.App, now); ok {
+		l.ended(ctx, s.App, outage)
+	}
+}
+
+// ended closes an app's move with its outage.
+func (l *loop) ended(ctx context.Context, app state.AppID, outage time.Duration) {
+	l.mu.Lock()
+	i := slices.IndexFunc(l.moves, func(m Move) bool { return m.App == app && m.Ended.IsZero() })
+	if i < 0 {
+		l.mu.Unlock()
+		return
+	}
+	m := &l.moves[i]
+	m.Ended, m.Outage = time.Now(), outage
+	done := *m
+	l.mu.Unlock()
+	l.c.o.Log.InfoContext(ctx, "move ends", "app", app, "move", done.ID, "outage", outage, "bytes", done.Bytes, "back", done.Back)
+	l.emit(Event{Kind: EventMoved, Step: state.Step{App: app}, Move: &done})
+	if err := l.c.o.Cluster.Register.SetTiming(ctx, app, state.Timing{Stop: done.Parts["stop"], Start: done.Parts["start"]}); err != nil {
+		l.c.o.Log.WarnContext(ctx, "timings were not saved", "app", app, "err", err)
+	}
+}
