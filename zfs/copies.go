@@ -1,0 +1,180 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/drover-project/drover/state"
+)
+
+// Copies returns every copy on the pool of root, by name: the file systems with a local drover:volume. It takes four
+// commands however many there are (as long as their names fit on a command line): which there are, their properties, their
+// snapshots, the holds of those that have any. The four are not one moment; a copy that a step depends on is read again by
+// [ZFS.Copy], under its lock.
+//
+// A copy whose drover: properties cannot be read has no Role, and the returned error is ErrBadProperty and says why for
+// each; the list is whole nevertheless. With any other error there is no list. Users are not filled in, nor Receiving:
+// OpenZFS shows a resume token both while a receive runs and after it broke. Release.From is left empty.
+func (z *ZFS) Copies(ctx context.Context, root string) ([]state.Copy, error) {
+	if err := checkDataset(root); err != nil {
+		return nil, fmt.Errorf("copies: %w", err)
+	}
+	copies, err := z.copies(ctx, root)
+	// Between two of the commands a copy may have been renamed or destroyed. Dropping it would make it look gone.
+	for range 2 {
+		if !errors.Is(err, ErrNotFound) {
+			break
+		}
+		copies, err = z.copies(ctx, root)
+	}
+	return copies, err
+}
+
+func (z *ZFS) copies(ctx context.Context, root string) ([]state.Copy, error) {
+	out, err := z.run(ctx, "zfs", "get", "-Hp", "-s", "local", "-r", "-t", "filesystem", "-o", "name,value",
+		PropVolume, poolOf(root))
+	if err != nil {
+		return nil, err
+	}
+	table, err := rows(out, 2)
+	if err != nil {
+		return nil, fmt.Errorf("zfs get %s: %w", PropVolume, err)
+	}
+	names := make([]string, len(table))
+	for i, r := range table {
+		names[i] = r[0]
+	}
+	slices.Sort(names)
+	return z.describe(ctx, names)
+}
+
+// Copy returns one copy, read afresh. Errors: ErrNotFound; ErrNotCopy if the dataset has no local drover:volume;
+// ErrBadProperty with a copy without Role, as in [ZFS.Copies].
+func (z *ZFS) Copy(ctx context.Context, dataset string) (state.Copy, error) {
+	if err := checkDataset(dataset); err != nil {
+		return state.Copy{}, fmt.Errorf("copy: %w", err)
+	}
+	copies, err := z.describe(ctx, []string{dataset})
+	if len(copies) != 1 {
+		return state.Copy{}, err
+	}
+	if copies[0].Volume == "" {
+		return state.Copy{}, fmt.Errorf("%s: %w", dataset, ErrNotCopy)
+	}
+	return copies[0], err
+}
+
+// describe reads properties, snapshots and holds of the named datasets.
+func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error) {
+	props, err := z.properties(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	snaps, err := z.snapshots(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var bad []error
+	copies := make([]state.Copy, 0, len(names))
+	for _, name := range names {
+		c, err := newCopy(name, props[name])
+		if errors.Is(err, ErrOutput) {
+			return nil, err
+		}
+		bad = append(bad, err)
+		c.Snapshots = snaps[name]
+		copies = append(copies, c)
+	}
+	return copies, errors.Join(bad...)
+}
+
+// value is one property of one dataset.
+type value struct {
+	text  string
+	local bool
+}
+
+// columns are the properties that describe reads of each copy.
+var columns = strings.Join(slices.Concat([]string{
+	PropVolume, PropUUID, PropRole, PropEpoch, PropReleased, PropLead, PropSendFlags, PropGraceServed, PropReclaim,
+	"mounted", "used", "referenced", "written", "receive_resume_token",
+}, native), ",")
+
+func (z *ZFS) properties(ctx context.Context, names []string) (map[string]map[string]value, error) {
+	all := make(map[string]map[string]value, len(names))
+	for _, batch := range batches(names, maxArgs) {
+		out, err := z.run(ctx, slices.Concat(
+			[]string{"zfs", "get", "-Hp", "-o", "name,property,value,source", columns}, batch)...)
+		if err != nil {
+			return nil, err
+		}
+		if err := parseValues(out, all); err != nil {
+			return nil, fmt.Errorf("zfs get: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// parseValues adds rows of name, property, value, source. A row that comes twice was forged by a newline in some value.
+func parseValues(out []byte, all map[string]map[string]value) error {
+	table, err := rows(out, 4)
+	if err != nil {
+		return err
+	}
+	for _, r := range table {
+		props := all[r[0]]
+		if props == nil {
+			props = make(map[string]value, 50)
+			all[r[0]] = props
+		}
+		if _, twice := props[r[1]]; twice {
+			return fmt.Errorf("property %s of %s comes twice: %w", clip(r[1]), clip(r[0]), ErrOutput)
+		}
+		props[r[1]] = value{text: r[2], local: r[3] == "local"}
+	}
+	return nil
+}
+
+// snapshots lists the snapshots of each of the datasets, not of their children, oldest first.
+func (z *ZFS) snapshots(ctx context.Context, names []string) (map[string][]state.Snapshot, error) {
+	all := make(map[string][]state.Snapshot, len(names))
+	var referenced []string
+	for _, batch := range batches(names, maxArgs) {
+		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-d", "1", "-o",
+			"name,guid,createtxg,creation,written,userrefs"}, batch)...)
+		if err != nil {
+			return nil, err
+		}
+		refs, err := parseSnapshots(out, all)
+		if err != nil {
+			return nil, fmt.Errorf("zfs list: %w", err)
+		}
+		referenced = append(referenced, refs...)
+	}
+	for _, snaps := range all {
+		slices.SortStableFunc(snaps, func(a, b state.Snapshot) int { return cmp.Compare(a.Txg, b.Txg) })
+	}
+	return all, z.markHeld(ctx, all, referenced)
+}
+
+// markHeld finds out whose holds they are. zfs counts holds with the other columns; their tags take a command more, which
+// only asks for the snapshots that have any. One that was destroyed or let go meanwhile is not held: that is its truth now.
+func (z *ZFS) markHeld(ctx context.Context, all map[string][]state.Snapshot, referenced []string) error {
+	if len(referenced) == 0 {
+		return nil
+	}
+	tags, err := z.holds(ctx, referenced, "dataset does not exist", "no datasets available")
+	if err != nil {
+		return err
+	}
+	for dataset, snaps := range all {
+		for i := range snaps {
+			snaps[i].Held = slices.ContainsFunc(tags[dataset+"@"+snaps[i].Name], isOurs)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package zfs
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// reader reads the properties of one dataset. It collects what cannot be read: output of zfs itself in err, which spoils
+// the whole listing, and what Drover once wrote in bad, which spoils one copy.
+type reader struct {
+	dataset string
+	props   map[string]value
+	err     error
+	bad     []error
+}
+
+// newCopy makes a copy of its properties, without snapshots. A dataset that is not a copy has no Volume, and nothing else.
+func newCopy(dataset string, props map[string]value) (state.Copy, error) {
+	r := &reader{dataset: dataset, props: props}
+	if r.local(PropVolume) == "" {
+		return state.Copy{Dataset: dataset}, nil
+	}
+	c := state.Copy{
+		Dataset:     dataset,
+		Volume:      state.VolumeName(r.local(PropVolume)),
+		UUID:        state.UUID(r.local(PropUUID)),
+		Lead:        state.VolumeName(r.local(PropLead)),
+		SendFlags:   r.local(PropSendFlags),
+		Readonly:    r.yes("readonly", "on", "off"),
+		Mounted:     r.yes("mounted", "yes", "no"),
+		Mountpoint:  r.text("mountpoint"),
+		Written:     r.bytes("written"),
+		Used:        r.bytes("used"),
+		Referenced:  r.bytes("referenced"),
+		Quota:       r.bytes("refquota"),
+		Properties:  r.natives(),
+		ResumeToken: r.optional("receive_resume_token"),
+	}
+	r.decisive(&c)
+	if r.err != nil {
+		return c, fmt.Errorf("zfs get %s: %w", dataset, r.err)
+	}
+	return c, errors.Join(r.bad...)
+}
+
+// decisive reads what decisions are made on. If any of it cannot be read the copy has no role: nobody may guess one.
+func (r *reader) decisive(c *state.Copy) {
+	if c.UUID == "" {
+		r.spoil(PropUUID, "", errors.New("missing"))
+	}
+	c.Epoch = parsed(r, PropEpoch, true, state.ParseEpoch)
+	c.Release = parsed(r, PropReleased, false, parseReleased)
+	c.GraceServed = parsed(r, PropGraceServed, false, parseSeconds)
+	c.Reclaim = parsed(r, PropReclaim, false, parseReclaim)
+	if role := parsed(r, PropRole, true, parseRole); len(r.bad) == 0 {
+		c.Role = role
+	}
+}
+
+// parsed reads a property of Drover's with its own parser.
+func parsed[T any](r *reader, prop string, required bool, parse func(string) (T, error)) (v T) {
+	text := r.local(prop)
+	if text == "" && !required {
+		return v
+	}
+	v, err := parse(text)
+	if err != nil {
+		r.spoil(prop, text, err)
+	}
+	return v
+}
+
+func (r *reader) spoil(prop, text string, why error) {
+	r.bad = append(r.bad, fmt.Errorf("%s: %s=%q: %w: %w", r.dataset, prop, clip(text), why, ErrBadProperty))
+}
+
+// local returns a value whose source is local, else "".
+func (r *reader) local(prop string) string {
+	if v := r.props[prop]; v.local {
+		return v.text
+	}
+	return ""
+}
+
+func (r *reader) text(prop string) string {
+	v, ok := r.props[prop]
+	if !ok {
+		r.fail(fmt.Errorf("no row for property %s: %w", prop, ErrOutput))
+	}
+	return v.text
+}
+
+func (r *reader) optional(prop string) string {
+	if v := r.text(prop); v != "-" {
+		return v
+	}
+	return ""
+}
+
+func (r *reader) yes(prop, isYes, isNo string) bool {
+	b, err := yes(r.text(prop), isYes, isNo)
+	r.fail(err)
+	return b
+}
+
+func (r *reader) bytes(prop string) int64 {
+	n, err := number(r.text(prop))
+	r.fail(err)
+	return n
+}
+
+func (r *reader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *reader) natives() map[string]string {
+	props := map[string]string{}
+	for _, name := range native {
+		if v := r.props[name]; v.local {
+			props[name] = v.text
+		}
+	}
+	return props
+}
+
+func parseRole(s string) (state.Role, error) {
+	switch role := state.Role(s); role {
+	case state.Primary, state.Fenced, state.Released, state.Retired, state.Standby:
+		return role, nil
+	}
+	return "", errors.New("not a role")
+}
+
+func parseReclaim(s string) (state.Reclaim, error) {
+	switch reclaim := state.Reclaim(s); reclaim {
+	case state.Retain, state.Delete:
+		return reclaim, nil
+	}
+	return "", errors.New("neither Retain nor Delete")
+}
+
+// parseSeconds reads whole seconds.
+func parseSeconds(s string) (time.Duration, error) {
+	const most = int64(1<<63-1) / int64(time.Second)
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > most {
+		return 0, errors.New("not a count of seconds")
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// None is the value of drover:released on a copy that was given to nobody. zfs set cannot remove a property, and a role
+// changes together with this one.
+const None = "none"
+
+// FormatReleased returns the value of drover:released for a release, None for nil. Release.From is not kept: it is this
+// node.
+func FormatReleased(r *state.Release) string {
+	if r == nil {
+		return None
+	}
+	return fmt.Sprintf("%s/%s/%s", r.To, r.Epoch, r.GUID)
+}
+
+func parseReleased(s string) (*state.Release, error) {
+	if s == None {
+		return nil, nil
+	}
+	parts := strings.Split(s, "/")
+	if len(parts) != 3 || parts[0] == "" {
+		return nil, errors.New("want TO/EPOCH/GUID or none")
+	}
+	epoch, err := state.ParseEpoch(parts[1])
+	if err != nil {
+		return nil, err
+	}
+	var g state.GUID
+	if err := g.UnmarshalText([]byte(parts[2])); err != nil {
+		return nil, err
+	}
+	return &state.Release{To: state.NodeID(parts[0]), Epoch: epoch, GUID: g}, nil
+}
+
+// parseSnapshots adds rows of name, guid, createtxg, creation, written, userrefs. It returns the full names of those that
+// have holds.
+func parseSnapshots(out []byte, all map[string][]state.Snapshot) (referenced []string, err error) {
+	table, err := rows(out, 6)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range table {
+		dataset, name, _ := strings.Cut(r[0], "@")
+		if err := checkSnapshot(r[0]); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, ErrOutput)
+		}
+		s, refs, err := parseSnapshot(name, r[1:])
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", r[0], err)
+		}
+		if refs > 0 {
+			referenced = append(referenced, r[0])
+		}
+		all[dataset] = append(all[dataset], s)
+	}
+	return referenced, nil
+}
+
+// parseSnapshot reads guid, createtxg, creation, written, userrefs.
+func parseSnapshot(name string, f []string) (s state.Snapshot, refs uint64, err error) {
+	var errs [5]error
+	var created int64
+	s.Name = name
+	s.GUID, errs[0] = guid(f[0])
+	s.Txg, errs[1] = unsigned(f[1])
+	created, errs[2] = number(f[2])
+	s.Created = time.Unix(created, 0).UTC()
+	s.Written, errs[3] = number(f[3])
+	refs, errs[4] = unsigned(f[4])
+	return s, refs, errors.Join(errs[:]...)
+}
