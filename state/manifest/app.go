@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"path"
@@ -14,12 +13,12 @@ import (
 )
 
 // check checks one app by itself; grace is what holds if it gives none.
-func (a *appDocument) check(grace string) {
+func (a *appDocument) check(grace time.Duration) {
 	a.raw, _ = a.document.raw.(map[string]any) // nil if spec.marathon is missing, which was said
 	spec := a.app.Spec
 	a.out = state.App{
 		ID:    state.AppID(a.app.Metadata.Name),
-		Grace: a.duration("spec.grace", cmp.Or(spec.Grace, Duration(grace), defaultGrace), 0),
+		Grace: a.duration("spec.grace", spec.Grace, 0, grace),
 		Where: a.position(),
 	}
 	if a.out.ID != "" {
@@ -146,7 +145,7 @@ func (a *appDocument) placement() []state.Constraint {
 func (a *appDocument) cutover() state.Cutover {
 	c := a.app.Spec.Cutover
 	out := state.Cutover{
-		MaxOutage: a.duration("spec.cutover.maxOutage", cmp.Or(c.MaxOutage, defaultMaxOutage), time.Millisecond),
+		MaxOutage: a.duration("spec.cutover.maxOutage", c.MaxOutage, time.Millisecond, defaultMaxOutage),
 		MaxRounds: defaultMaxRounds,
 	}
 	if c.MaxRounds != nil {

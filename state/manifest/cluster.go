@@ -1,13 +1,13 @@
 package manifest
 
-import "cmp"
+import "time"
 
 // What holds where the manifests are silent.
 const (
 	defaultInstances  = 1
-	defaultMaxOutage  = "30s"
+	defaultMaxOutage  = 30 * time.Second
 	defaultMaxRounds  = 10
-	defaultGrace      = "24h"
+	defaultGrace      = 24 * time.Hour
 	defaultPruneLimit = 5
 )
 
@@ -22,6 +22,5 @@ func (s *set) checkCluster(d *document) {
 			d.problem("spec.pruneLimit", "is %d: want 1 or more (prune: false removes nothing)", *n)
 		}
 	}
-	d.duration("spec.grace", cmp.Or(c.Spec.Grace, defaultGrace), 0)
-	s.grace = string(c.Spec.Grace)
+	s.grace = d.duration("spec.grace", c.Spec.Grace, 0, defaultGrace)
 }

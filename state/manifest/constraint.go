@@ -50,7 +50,7 @@ func show(c state.Constraint) string { return strings.TrimSuffix(c.Field+" "+c.O
 // constraint reads one constraint by Marathon's rules; msg says what is wrong.
 func constraint(words Constraint) (c state.Constraint, msg string) {
 	if len(words) < 2 || len(words) > 3 {
-		return c, fmt.Sprintf("has %d parts: want [field, operator] or [field, operator, value], such as [disk, CLUSTER, ssd]", len(words))
+		return c, fmt.Sprintf("is of length %d: want [field, operator] or [field, operator, value], such as [disk, CLUSTER, ssd]", len(words))
 	}
 	c = state.Constraint{Field: words[0], Op: strings.ToUpper(words[1])}
 	if len(words) == 3 {

@@ -96,5 +96,5 @@ func (s *set) unreadable(path string, err error) {
 	if errors.As(err, &pe) {
 		err = pe.Err
 	}
-	s.add(Problem{File: path, Message: fmt.Sprintf("cannot be read: %v", err)})
+	s.unread(Problem{File: path, Message: fmt.Sprintf("cannot be read: %v", err)})
 }

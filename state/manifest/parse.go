@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -13,9 +14,10 @@ const apiVersion = "drover/v1"
 // set gathers one whole set of manifests, and every mistake in it.
 type set struct {
 	problems []Problem
+	partial  bool // something could not be read at all: what seems to be missing may be there
 	clusters []*document
 	cluster  state.Cluster
-	grace    string // of the Cluster document, for apps without their own; "" if there is none
+	grace    time.Duration // of every app without its own
 	apps     []*appDocument
 	volumes  []*volumeDocument
 }
@@ -39,6 +41,11 @@ func Parse(files ...File) (state.Desired, error) {
 }
 
 func (s *set) add(p Problem) { s.problems = append(s.problems, p) }
+
+func (s *set) unread(p Problem) {
+	s.partial = true
+	s.add(p)
+}
 
 func (s *set) has(file string) bool {
 	for _, p := range s.problems {
@@ -76,6 +83,8 @@ func (s *set) read(d *document) {
 		s.volumes = append(s.volumes, v)
 	case "Cluster":
 		s.clusters = append(s.clusters, d)
+	default:
+		s.partial = true
 	}
 }
 
@@ -124,7 +133,7 @@ func looksLikeMarathon(fields map[string]string) bool {
 
 // checkEach checks every document by itself. The Cluster comes first: it holds defaults of the apps.
 func (s *set) checkEach() {
-	s.cluster.PruneLimit = defaultPruneLimit
+	s.cluster.PruneLimit, s.grace = defaultPruneLimit, defaultGrace
 	for i, d := range s.clusters {
 		if i > 0 {
 			d.problem("", "is a second Cluster document: the first is at %s; want one", s.clusters[0].where())

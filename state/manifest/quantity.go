@@ -7,8 +7,11 @@ import (
 	"time"
 )
 
-// duration reads a span of time of at least least.
-func (d *document) duration(field string, text Duration, least time.Duration) time.Duration {
+// duration reads a span of time of at least least; one that is not given, or whose form was refused, is otherwise.
+func (d *document) duration(field string, text Duration, least, otherwise time.Duration) time.Duration {
+	if text == "" {
+		return otherwise
+	}
 	v, err := time.ParseDuration(string(text))
 	switch {
 	case err != nil && days.MatchString(string(text)):

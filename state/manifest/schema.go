@@ -25,8 +25,10 @@ func Schema() ([]byte, error) {
 		return nil, err
 	}
 	r := jsonschema.Reflector{
-		Anonymous:     true,
-		LookupComment: func(t reflect.Type, field string) string { return comments[strings.TrimSuffix(t.Name()+"."+field, ".")] },
+		Anonymous: true,
+		LookupComment: func(t reflect.Type, field string) string {
+			return comments[strings.TrimSuffix(t.Name()+"."+field, ".")]
+		},
 	}
 	all := &jsonschema.Schema{
 		Version:     jsonschema.Version,

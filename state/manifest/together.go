@@ -72,7 +72,7 @@ func (s *set) checkUse(volumes map[state.VolumeName]*volumeDocument) {
 				continue
 			}
 			at := fmt.Sprintf("spec.volumes[%d].name", i)
-			if _, declared := volumes[m.Volume]; !declared {
+			if _, declared := volumes[m.Volume]; !declared && !s.partial {
 				a.problem(at, "is %q, for which there is no Volume document%s", m.Volume, alternative(string(m.Volume), volumes))
 			}
 			if other, used := user[m.Volume]; used && other != a {
