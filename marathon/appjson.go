@@ -13,6 +13,21 @@ import (
 	"github.com/drover-project/drover/state"
 )
 
+// fields are an app's, by their exact names: encoding/json alone would take "ID" for "id", and what is decoded must be what is
+// put back.
+type fields map[string]json.RawMessage
+
+func (f fields) read(name string, into any) error {
+	raw, ok := f[name]
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
 type appJSON struct {
 	ID          state.AppID
 	Instances   *count // always there; a Marathon definition without it means 1
@@ -20,6 +35,23 @@ type appJSON struct {
 	Version     timestamp
 	Tasks       []taskJSON
 	Deployments []struct{ ID string }
+}
+
+func (f fields) app() (appJSON, error) {
+	var j appJSON
+	if err := f.read("id", &j.ID); err != nil {
+		return j, err
+	}
+	if !strings.HasPrefix(string(j.ID), "/") {
+		return j, fmt.Errorf("the id is %q, which is not absolute", j.ID)
+	}
+	return j, cmp.Or(
+		f.read("instances", &j.Instances),
+		f.read("constraints", &j.Constraints),
+		f.read("version", &j.Version),
+		f.read("tasks", &j.Tasks),
+		f.read("deployments", &j.Deployments),
+	)
 }
 
 type taskJSON struct {
@@ -41,22 +73,22 @@ var served = []string{
 
 // decodeApp reads one app, and the ids of the deployments that hold it.
 func decodeApp(b []byte) (*state.RunningApp, []string, error) {
-	var j appJSON
-	if err := json.Unmarshal(b, &j); err != nil {
-		return nil, nil, fmt.Errorf("app %s: %w", j.ID, err)
+	var f fields
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, nil, fmt.Errorf("app: %w", err)
 	}
-	if !strings.HasPrefix(string(j.ID), "/") {
-		return nil, nil, fmt.Errorf("app with the id %q, which is not absolute", j.ID)
+	j, err := f.app()
+	if err != nil {
+		return nil, nil, fmt.Errorf("app %s: %w", j.ID, err)
 	}
 	app := &state.RunningApp{ID: j.ID, Instances: 1, Version: j.Version.Time, Tasks: tasks(j.Tasks)}
 	if j.Instances != nil {
 		app.Instances = int(*j.Instances)
 	}
-	var err error
 	if app.Constraints, err = constraints(j.Constraints); err != nil {
 		return nil, nil, fmt.Errorf("app %s: %w", j.ID, err)
 	}
-	if app.Definition, err = definition(b); err != nil {
+	if app.Definition, err = f.definition(); err != nil {
 		return nil, nil, fmt.Errorf("app %s: %w", j.ID, err)
 	}
 	return app, deploymentIDs(j), nil
@@ -72,18 +104,14 @@ func deploymentIDs(j appJSON) []string {
 
 // definition drops what Marathon adds. The rest stays as it came, byte for byte but for blanks and the order of the fields at
 // the top.
-func definition(app []byte) (json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(app, &fields); err != nil {
-		return nil, err
-	}
-	for _, f := range served {
-		delete(fields, f)
+func (f fields) definition() (json.RawMessage, error) {
+	for _, name := range served {
+		delete(f, name)
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // a command line is full of < > &
-	if err := e.Encode(fields); err != nil {
+	if err := e.Encode(f); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSpace(b.Bytes()), nil
