@@ -16,7 +16,7 @@ import (
 
 const (
 	retryPause  = 10 * time.Millisecond // between two attempts at a backend that refuses: its task has just started
-	slowDial    = 20 * time.Millisecond // who dials longer no longer holds up the line
+	slowDial    = 20 * time.Millisecond // a lost packet of one must not hold up all behind it
 	acceptPause = 50 * time.Millisecond // after a failed accept, most likely for want of file descriptors
 	linger      = time.Second           // how long a client that was turned away may take to notice
 )
@@ -25,6 +25,7 @@ const (
 type endpoint struct {
 	at   state.Endpoint
 	dial net.Dialer
+	slow time.Duration // who dials longer no longer holds up the line
 	log  *slog.Logger
 	line line
 
@@ -38,9 +39,15 @@ type endpoint struct {
 	links map[*link]struct{}
 }
 
-func newEndpoint(ctx context.Context, at state.Endpoint, dialTimeout time.Duration, log *slog.Logger) *endpoint {
-	e := &endpoint{at: at, dial: net.Dialer{Timeout: dialTimeout}, log: log, links: map[*link]struct{}{}}
-	e.ctx, e.cancel = context.WithCancel(ctx)
+func (g *Gate) newEndpoint(r state.Route) *endpoint {
+	e := &endpoint{
+		at:    r.Endpoint,
+		dial:  net.Dialer{Timeout: g.options.DialTimeout},
+		slow:  g.slow,
+		log:   g.log.With("app", r.App, "endpoint", r.Endpoint.Name),
+		links: map[*link]struct{}{},
+	}
+	e.ctx, e.cancel = context.WithCancel(g.ctx)
 	return e
 }
 
@@ -158,7 +165,7 @@ func (e *endpoint) connect(ctx context.Context, p *place, backend string) (*net.
 	if !p.waited {
 		ctx = e.ctx
 	}
-	slow := time.AfterFunc(slowDial, func() { e.line.leave(p) })
+	slow := time.AfterFunc(e.slow, func() { e.line.leave(p) })
 	defer slow.Stop()
 	conn, err := e.dial.DialContext(ctx, "tcp", backend)
 	if err != nil {

@@ -31,6 +31,7 @@ var (
 type Gate struct {
 	options Options
 	log     *slog.Logger
+	slow    time.Duration // slowDial, but in tests
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before it
@@ -46,7 +47,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	o.DialTimeout = cmp.Or(o.DialTimeout, time.Second)
 	o.Retry = cmp.Or(o.Retry, time.Second)
-	g := &Gate{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), endpoints: map[key]*endpoint{}}
+	g := &Gate{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), slow: slowDial, endpoints: map[key]*endpoint{}}
 	var err error
 	g.table, err = load(o.File, g.log)
 	if err != nil {
@@ -173,7 +174,7 @@ func (g *Gate) put(r state.Route, taken map[string]key) error {
 	taken[at] = k
 	e := g.endpoints[k]
 	if e == nil {
-		e = newEndpoint(g.ctx, r.Endpoint, g.options.DialTimeout, g.log.With("app", r.App, "endpoint", r.Endpoint.Name))
+		e = g.newEndpoint(r)
 		g.endpoints[k] = e
 	}
 	if err := check(r); err != nil {

@@ -34,7 +34,9 @@ func newGate(t testing.TB, o Options) *Gate {
 // run starts a gate that ends with the test.
 func run(t testing.TB, o Options) *Gate {
 	t.Helper()
+	o.DialTimeout = patience // on a busy machine an attempt may take long; an aborted one would be seen by the backend
 	g := newGate(t, o)
+	g.slow = patience
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
