@@ -32,7 +32,7 @@ endif
 lint: $(BIN)/tools/golangci-lint ## vet for Linux and macOS, and the linters of .golangci.yml
 	GOOS=linux CGO_ENABLED=0 $(GO) vet $(PACKAGES)
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet $(PACKAGES)
-	$(BIN)/tools/golangci-lint run $(PACKAGES)
+	$(BIN)/tools/golangci-lint run --allow-parallel-runners $(PACKAGES)
 
 bench: ## every benchmark; compare two outputs with bin/tools/benchstat OLD NEW
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)

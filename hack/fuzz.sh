@@ -8,8 +8,8 @@ time=${1:-10s}
 failed=()
 
 while read -r package; do
-	targets=$("$GO" test -list '^Fuzz' "$package" | grep '^Fuzz' || true)
-	for target in $targets; do
+	listed=$("$GO" test -list '^Fuzz' "$package")
+	for target in $(grep '^Fuzz' <<<"$listed" || true); do
 		echo "== $target in $package, $time"
 		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" || failed+=("$package $target")
 	done
