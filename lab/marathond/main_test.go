@@ -91,7 +91,6 @@ func (c *cluster) end() {
 	c.stop()
 }
 
-
 func (s *Server) storeOpen() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,4 +249,3 @@ func serveForTest(dir, listen string) int {
 	}
 	return 0
 }
-

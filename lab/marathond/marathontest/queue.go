@@ -1,0 +1,68 @@
+package marathontest
+
+var queueTests = map[string]func(*client){
+	"Unplaceable": unplaceable,
+	"BackOff":     backOff,
+	"UnknownApp":  unknownInQueue,
+}
+
+// queued is the queue's entry of an app, nil if there is none.
+func (c *client) queued(name string) any {
+	c.Helper()
+	list, isList := c.want(200, "GET", "/v2/queue?embed=lastUnusedOffers", nil).get("queue").([]any)
+	if !isList {
+		c.Fatal("queue is not a list")
+	}
+	for _, q := range list {
+		if dig(q, "app", "id") == c.id(name) {
+			return q
+		}
+	}
+	return nil
+}
+
+var reasons = []string{
+	"UnfulfilledRole", "UnfulfilledConstraint", "NoCorrespondingReservationFound", "AgentMaintenance", "InsufficientCpus", "InsufficientMemory",
+	"InsufficientDisk", "InsufficientGpus", "InsufficientPorts", "DeclinedScarceResources",
+}
+
+func unplaceable(c *client) {
+	c.createStuck("a")
+	c.await("offers were refused", func() bool {
+		n, _ := dig(c.queued("a"), "processedOffersSummary", "unusedOffersCount").(float64)
+		return n > 0
+	})
+	q := c.queued("a")
+	c.equal("count", dig(q, "count"), 1)
+	c.equal("overdue", dig(q, "delay", "overdue"), true)
+	summary, _ := dig(q, "processedOffersSummary", "rejectSummaryLastOffers").([]any)
+	if len(summary) != len(reasons) {
+		c.Fatalf("reject summary %v", summary)
+	}
+	left := dig(summary, 0, "processed").(float64)
+	for n, r := range reasons {
+		c.equal("reason", dig(summary, n, "reason"), r)
+		c.equal(r+" processed", dig(summary, n, "processed"), left)
+		left -= dig(summary, n, "declined").(float64)
+	}
+	if dig(summary, 1, "declined").(float64) < 1 {
+		c.Errorf("nobody was declined for the constraint: %v", summary)
+	}
+	if dig(q, "lastUnusedOffers", 0, "offer", "hostname") == nil {
+		c.Errorf("lastUnusedOffers %v", dig(q, "lastUnusedOffers"))
+	}
+}
+
+func backOff(c *client) {
+	c.want(201, "POST", "/v2/apps", c.app("a", object{"cmd": "exit 1", "backoffSeconds": 3600, "maxLaunchDelaySeconds": 3600}))
+	c.await("it is held back", func() bool { return dig(c.queued("a"), "delay", "overdue") == false })
+	if s, _ := dig(c.queued("a"), "delay", "timeLeftSeconds").(float64); s <= 0 {
+		c.Errorf("timeLeftSeconds %v", s)
+	}
+	c.want(204, "DELETE", "/v2/queue"+c.id("a")+"/delay", nil)
+}
+
+func unknownInQueue(c *client) {
+	r := c.want(404, "DELETE", "/v2/queue"+c.id("a")+"/delay", nil)
+	c.equal("message", r.get("message"), "Application "+c.id("a")+" not found in tasks queue.")
+}
