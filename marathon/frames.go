@@ -63,7 +63,7 @@ func (f *frameReader) next() (frame, error) {
 
 func (fr frame) with(lines [][]byte, long bool) frame {
 	if !long {
-		fr.data = bytes.Join(lines, []byte("\n"))
+		fr.data = append([]byte{}, bytes.Join(lines, []byte("\n"))...) // empty is not nil
 	}
 	return fr
 }

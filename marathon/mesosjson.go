@@ -69,7 +69,7 @@ func (j agentJSON) free() state.Resources {
 		total = *j.Unreserved
 	}
 	used := j.Used
-	if j.UsedFull != nil {
+	if len(j.UsedFull) > 0 {
 		used = unreserved(j.UsedFull)
 	}
 	return state.Resources{
