@@ -131,12 +131,13 @@ func (d *document) checkContainerPath(field, p string) bool {
 // placement returns the constraints, which an app without volumes may have in its Marathon definition instead.
 func (a *appDocument) placement() []state.Constraint {
 	const outer, inner = "spec.placement.constraints", "spec.marathon.constraints"
-	if a.has(inner) && a.stateful() {
+	own := a.raw["constraints"] != nil
+	switch {
+	case own && a.stateful():
 		a.problem(inner, "is Drover's for an app with volumes: want it as %s", outer)
-	} else if a.has(inner) && a.has(outer) {
+	case own && a.has(outer):
 		a.problem(inner, "is there beside %s: want one of the two", outer)
-	}
-	if a.has(inner) && !a.has(outer) {
+	case own:
 		return a.constraints(inner, a.rawConstraints(), a.out.Instances)
 	}
 	return a.constraints(outer, a.app.Spec.Placement.Constraints, a.out.Instances)

@@ -33,6 +33,9 @@ func (d *document) tree(n *yaml.Node, path string) any {
 }
 
 func (d *document) scalar(n *yaml.Node, path string) any {
+	if n.Style == 0 && jsonNumberForm.MatchString(n.Value) {
+		return json.Number(n.Value) // the YAML reader takes one that no double can hold for text
+	}
 	switch n.ShortTag() {
 	case "!!null":
 		return nil

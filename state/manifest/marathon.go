@@ -9,7 +9,8 @@ import (
 )
 
 // What Drover sets by itself in the definition of an app with volumes (and what a manifest may repeat, but not contradict)
-// is checked here, and of the rest only what Marathon would surely refuse.
+// is checked here, and of the rest only what Marathon would surely refuse. A field that is null is as good as absent, as in
+// Marathon.
 
 // jsonKind names the form of a JSON value for people.
 func jsonKind(v any) string {
@@ -76,9 +77,8 @@ func (a *appDocument) checkMarathonID() {
 }
 
 func (a *appDocument) checkCommand() {
-	cmd, hasCmd := a.raw["cmd"]
-	_, hasArgs := a.raw["args"]
-	_, hasContainer := a.raw["container"]
+	cmd := a.raw["cmd"]
+	hasCmd, hasArgs, hasContainer := cmd != nil, a.raw["args"] != nil, a.raw["container"] != nil
 	switch {
 	case hasCmd && hasArgs:
 		a.problem(inMarathon("args"), "is there beside cmd: want one of the two")
@@ -107,7 +107,7 @@ func (a *appDocument) checkOwned() {
 			a.problem(inMarathon("labels."+single), "is %v: want it left out; Drover sets it to \"true\" for an app with volumes", v)
 		}
 	}
-	if s, ok := a.raw["unreachableStrategy"]; ok && s != "disabled" {
+	if s := a.raw["unreachableStrategy"]; s != nil && s != "disabled" {
 		a.problem(inMarathon("unreachableStrategy"), "is Drover's for an app with volumes: want it left out, or disabled; a second task must not start while the first is only unreachable")
 	}
 	strategy, _ := a.raw["upgradeStrategy"].(map[string]any) // another form was refused above

@@ -38,9 +38,10 @@ func lineAt(data []byte, offset int) int {
 	return 1 + bytes.Count(data[:max(0, min(offset, len(data)))], []byte("\n"))
 }
 
-// jsonEscapes finds an escaped slash, and a character beyond U+FFFF as JSON escapes it, in two halves. An escaped backslash
-// is matched too, so that what follows it is not taken for an escape.
-var jsonEscapes = regexp.MustCompile(`\\\\|\\/|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`)
+// jsonEscapes finds what a JSON string may hold and a YAML string may not, or not so: an escaped slash, a character beyond
+// U+FFFF escaped in two halves, and bare characters that YAML forbids or takes for line breaks. An escaped backslash is
+// matched too, so that what follows it is not taken for an escape.
+var jsonEscapes = regexp.MustCompile(`[\x{7f}-\x{9f}\x{2028}\x{2029}\x{feff}\x{fffe}\x{ffff}]|\\\\|\\/|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`)
 
 func yamlEscape(m []byte) []byte {
 	switch {
@@ -48,8 +49,11 @@ func yamlEscape(m []byte) []byte {
 		high, _ := strconv.ParseUint(string(m[2:6]), 16, 32) // the pattern admits hexadecimal digits only
 		low, _ := strconv.ParseUint(string(m[8:12]), 16, 32)
 		return fmt.Appendf(nil, `\U%08x`, (high-0xd800)<<10+(low-0xdc00)+0x10000)
-	case m[1] == '/':
+	case string(m) == `\/`:
 		return []byte("/")
+	case m[0] != '\\':
+		r, _ := utf8.DecodeRune(m)
+		return fmt.Appendf(nil, `\u%04x`, r)
 	}
 	return m
 }

@@ -108,7 +108,7 @@ func (e *expander) expand(n *yaml.Node, depth int) (*yaml.Node, *misuse) {
 	if tag := n.ShortTag(); !knownTags[tag] {
 		return nil, &misuse{n.Line, fmt.Sprintf("has the tag %s: want a value without a tag", tag)}
 	}
-	out := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value, Style: n.Style &^ yaml.TaggedStyle, Line: n.Line, Column: n.Column}
+	out := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value, Style: n.Style, Line: n.Line, Column: n.Column}
 	if n.Kind == yaml.MappingNode {
 		return e.mapping(n, out, depth)
 	}
@@ -183,7 +183,7 @@ func (d *document) pairs(n *yaml.Node, path string, visit func(key, value *yaml.
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || isNull(key) {
-			d.set.add(Problem{File: d.file, Line: key.Line, Field: path, Message: "a key must be plain text"})
+			d.set.add(Problem{File: d.file, Line: key.Line, Field: path, Message: "has a key that is no plain text: put it in quotes"})
 			continue
 		}
 		at := join(path, key.Value)
