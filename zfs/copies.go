@@ -49,7 +49,9 @@ func (z *ZFS) copies(ctx context.Context, root string) ([]state.Copy, error) {
 		names[i] = r[0]
 	}
 	slices.Sort(names)
-	return z.describe(ctx, names)
+	copies, err := z.describe(ctx, names)
+	// One that lost its property between the commands is not a copy any more.
+	return slices.DeleteFunc(copies, func(c state.Copy) bool { return c.Volume == "" }), err
 }
 
 // Copy returns one copy, read afresh. Errors: ErrNotFound; ErrNotCopy if the dataset has no local drover:volume;

@@ -22,6 +22,9 @@ type reader struct {
 // newCopy makes a copy of its properties, without snapshots. A dataset that is not a copy has no Volume, and nothing else.
 func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 	r := &reader{dataset: dataset, props: props}
+	if r.text(PropVolume); r.err != nil {
+		return state.Copy{}, fmt.Errorf("zfs get %s: %w", dataset, r.err)
+	}
 	if r.local(PropVolume) == "" {
 		return state.Copy{Dataset: dataset}, nil
 	}
@@ -43,7 +46,7 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 	}
 	r.decisive(&c)
 	if r.err != nil {
-		return c, fmt.Errorf("zfs get %s: %w", dataset, r.err)
+		return state.Copy{}, fmt.Errorf("zfs get %s: %w", dataset, r.err)
 	}
 	return c, errors.Join(r.bad...)
 }
