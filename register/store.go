@@ -3,6 +3,8 @@ package register
 import (
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 
 	"github.com/drover-project/drover/state"
 )
@@ -12,6 +14,10 @@ var (
 	ErrNotFound = errors.New("not in the register")
 	// ErrConflict says that an entry is not as the caller expected: it exists, was changed, or is another one.
 	ErrConflict = errors.New("the register has something else")
+	// ErrDamaged says that something is there and cannot be understood. A person must restore it: it is not absent.
+	ErrDamaged = errors.New("the register is damaged")
+	// ErrGone says that the store itself is not where it was. Its entries are not absent, they are unknown.
+	ErrGone = errors.New("the register is gone")
 )
 
 // Entry is one value in a [Store].
@@ -20,10 +26,10 @@ type Entry struct {
 	Version int64 // from 1, grows with each Put; comparable only as long as the entry is not deleted
 }
 
-// Store is a durable compare-and-set store with one leadership. A key is a kind and a name, such as "births/tododata"; both
-// consist of letters, digits and "-_.~%", do not start with a dot, and have at most 255 bytes.
-// When a method returns without error, its effect survives a power cut. When it returns an error other than those
-// named here, its effect is unknown.
+// Store is a durable compare-and-set store with one leadership. A key is a kind and a name, such as "births/tododata"; see
+// [CheckKey]. Data is small: ZooKeeper refuses a mebibyte.
+// When a method returns without error, its effect survives a power cut. When it returns an error other than ErrNotFound and
+// ErrConflict, its effect is unknown.
 // All implementations pass the suite in package registertest.
 type Store interface {
 	// Get returns an entry. ErrNotFound if there is none.
@@ -37,7 +43,7 @@ type Store interface {
 	List(ctx context.Context, kind string) ([]string, error)
 	// Campaign blocks until holder leads, and returns the leadership with a term above all before it; or the error of ctx.
 	Campaign(ctx context.Context, holder string) (Leadership, error)
-	// Leader returns who leads now and the highest term given so far. ok is false if nobody leads.
+	// Leader returns who leads now and the highest term given so far. ok is false, and holder empty, if nobody leads.
 	Leader(ctx context.Context) (holder string, term state.Term, ok bool, err error)
 }
 
@@ -49,4 +55,17 @@ type Leadership interface {
 	Lost() <-chan struct{}
 	// Resign gives the leadership up and waits for its watch to end. Calling it again does nothing.
 	Resign() error
+}
+
+var segment = regexp.MustCompile(`^[A-Za-z0-9_~%-][A-Za-z0-9._~%-]{0,199}$`)
+var fullKey = regexp.MustCompile(`^([^/]*)/([^/]*)$`)
+
+// CheckKey says what is wrong with a key: it wants a kind and a name, each of 1 to 200 letters, digits and "-_.~%", without a
+// dot in front. Such names are safe in a file system and in ZooKeeper.
+func CheckKey(key string) error {
+	m := fullKey.FindStringSubmatch(key)
+	if m == nil || !segment.MatchString(m[1]) || !segment.MatchString(m[2]) {
+		return fmt.Errorf("key %q: want KIND/NAME of at most 200 letters, digits and -_.~%% each", key)
+	}
+	return nil
 }
