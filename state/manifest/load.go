@@ -74,21 +74,28 @@ func (s *set) folder(dir string) []string {
 	}
 	var out []string
 	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if IsManifest(e.Name()) && !s.isFolder(path) {
-			out = append(out, path)
+		if IsManifest(e.Name()) {
+			out = append(out, s.regular(filepath.Join(dir, e.Name()))...)
 		}
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && !s.partial {
 		s.add(Problem{File: dir, Message: "no manifest here: want files *.yaml, *.yml or *.json (subfolders are not read)"})
 	}
 	return out
 }
 
-// isFolder follows links. What cannot be looked at is no folder: reading it then says why.
-func (s *set) isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// regular returns the file of a folder, or nothing if it is a folder itself. A pipe would hold up the reader for ever.
+func (s *set) regular(path string) []string {
+	info, err := os.Stat(path) // follows links
+	switch {
+	case err != nil:
+		s.unreadable(path, err)
+	case info.Mode().IsRegular():
+		return []string{path}
+	case !info.IsDir():
+		s.unreadable(path, errors.New("not a regular file"))
+	}
+	return nil
 }
 
 func (s *set) unreadable(path string, err error) {

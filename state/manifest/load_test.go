@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -174,5 +175,27 @@ func TestLoadUnreadable(t *testing.T) {
 	want := []manifest.Problem{{File: filepath.Join(dir, "b.yaml"), Message: "cannot be read: no such file or directory"}}
 	if diff := cmp.Diff(want, manifest.Problems(err)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A pipe among the manifests is refused, not waited for. One that is named is read: a shell's <(command) is one.
+func TestLoadPipe(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yaml": volume})
+	pipe := filepath.Join(dir, "b.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := manifest.Load(dir)
+	want := []manifest.Problem{{File: pipe, Message: "cannot be read: not a regular file"}}
+	if diff := cmp.Diff(want, manifest.Problems(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(pipe, []byte(volume), 0o600) }()
+	if _, err := manifest.Load(pipe); err != nil {
+		t.Error(err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
 	}
 }

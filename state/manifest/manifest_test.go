@@ -262,3 +262,7 @@ func TestRefusalIsWhole(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func manifestFile(text string) manifest.File {
+	return manifest.File{Name: "set.yaml", Data: []byte(text)}
+}
