@@ -21,16 +21,19 @@ func byLibrary[T any](ctx context.Context, z *ZFS, command []string, read func()
 	var found T
 	ctx, cancel := context.WithTimeoutCause(ctx, z.timeout, fmt.Errorf("not done in %v", z.timeout))
 	defer cancel()
-	err := z.bounded(ctx, func() (err error) {
+	err := z.bounded(ctx, func() error {
 		select {
 		case library <- struct{}{}:
 			defer func() { <-library }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		defer z.borrowEnvironment(ctx)()
+		giveBack, err := z.borrowEnvironment(ctx)
+		if err != nil {
+			return err
+		}
 		found, err = guarded(read)
-		return err
+		return errors.Join(err, giveBack())
 	})
 	if errors.Is(err, errGivenUp) {
 		var none T
@@ -39,20 +42,19 @@ func byLibrary[T any](ctx context.Context, z *ZFS, command []string, read func()
 	return found, libraryFailure(ctx, command, err)
 }
 
-// borrowEnvironment makes this process's environment and go-zfs's Runner as z's children would have them, until the
-// returned function is called.
-func (z *ZFS) borrowEnvironment(ctx context.Context) func() {
+// borrowEnvironment makes this process's PATH and go-zfs's Runner as z's children would have them, until the returned
+// function is called.
+func (z *ZFS) borrowEnvironment(ctx context.Context) (giveBack func() error, err error) {
 	runner := &gozfs.Runner{Timeout: z.timeout, Grace: z.grace}
 	if end, ok := ctx.Deadline(); ok {
 		runner.Timeout = max(time.Until(end), time.Millisecond)
 	}
 	gozfs.SetRunner(runner)
 	if z.path == "" {
-		return func() {}
+		return func() error { return nil }, nil
 	}
 	old := os.Getenv("PATH")
-	os.Setenv("PATH", z.searchPath())
-	return func() { os.Setenv("PATH", old) }
+	return func() error { return os.Setenv("PATH", old) }, os.Setenv("PATH", z.searchPath())
 }
 
 // guarded makes an error of a panic: go-zfs indexes the fields of a line without counting them.

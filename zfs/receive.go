@@ -58,10 +58,9 @@ func (z *ZFS) Receive(ctx context.Context, q ReceiveRequest, r io.Reader) error 
 	if err != nil {
 		return errors.Join(err, pw.Close())
 	}
-	defer c.end(nil)
 	f := &feed{from: r, to: pw, grace: z.grace, done: make(chan error, 1)}
 	go f.run()
-	return f.verdict(q.Dataset, f.watch(ctx, z, c), c)
+	return f.verdict(q.Dataset, f.watch(ctx, c), c)
 }
 
 // feed carries a stream into a child's standard input.
@@ -83,16 +82,16 @@ func (f *feed) run() {
 }
 
 // watch waits until both have ended and returns how zfs did.
-func (f *feed) watch(ctx context.Context, z *ZFS, c *child) error {
+func (f *feed) watch(ctx context.Context, c *child) error {
 	select {
 	case f.err = <-f.done:
-		return c.outcome(z)
+		return c.outcome()
 	case <-c.ended:
 		f.finish(ctx, c.err != nil)
 		return c.err
 	case <-ctx.Done():
 		f.stop()
-		return c.outcome(z)
+		return c.outcome()
 	}
 }
 

@@ -84,9 +84,9 @@ func parseEstimate(out []byte) (int64, error) {
 
 // Sending is a stream under way. Close it in any case.
 type Sending struct {
-	z    *ZFS
 	pipe *os.File
 	c    *child
+	end  context.CancelCauseFunc
 	once sync.Once
 	err  error // of Close
 }
@@ -105,13 +105,15 @@ func (z *ZFS) Send(ctx context.Context, q SendRequest) (*Sending, error) {
 	if err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
+	ctx, end := context.WithCancelCause(ctx)
 	c, err := z.start(ctx, slices.Concat([]string{"zfs", "send"}, args), nil, w)
 	if err != nil {
+		end(err)
 		return nil, errors.Join(err, r.Close())
 	}
 	// Not only signalled: some kernels write into the pipe from a thread that no signal reaches, until its reader is gone.
-	context.AfterFunc(c.ctx, func() { _ = r.Close() })
-	return &Sending{z: z, pipe: r, c: c}, nil
+	context.AfterFunc(ctx, func() { _ = r.Close() })
+	return &Sending{pipe: r, c: c, end: end}, nil
 }
 
 // Read reads the stream. It ends with io.EOF only when zfs has exited with 0; else with an *[Error], so that a stream that
@@ -123,15 +125,15 @@ func (s *Sending) Read(p []byte) (int, error) {
 		return n, nil
 	case errors.Is(err, io.EOF):
 		return 0, cmp.Or(s.Wait(), io.EOF)
-	case s.c.ctx.Err() != nil:
-		return 0, cmp.Or(s.Wait(), context.Cause(s.c.ctx))
+	case errors.Is(err, os.ErrClosed): // by Close or by the context; zfs may have ended well just before
+		return 0, cmp.Or(s.Wait(), errClosedEarly)
 	}
 	return 0, fmt.Errorf("read from zfs send: %w", err)
 }
 
 // Wait waits until zfs has ended and returns how: nil, or an *[Error]. Nobody else reads the stream: zfs does not end before
 // it is read to its end or closed. After an early Close it is ErrTimeout.
-func (s *Sending) Wait() error { return s.c.outcome(s.z) }
+func (s *Sending) Wait() error { return s.c.outcome() }
 
 // Close ends the stream, early if it has not ended, and waits for zfs. An early end on purpose is no error; a failure of zfs
 // before it is, and so is a zfs that cannot be killed.
@@ -143,7 +145,7 @@ func (s *Sending) Close() error {
 func (s *Sending) close() error {
 	early := !s.c.hasEnded()
 	_ = s.pipe.Close() // before the wait, see Send; it was closed already if the context ended
-	s.c.end(errClosedEarly)
+	s.end(errClosedEarly)
 	err := s.Wait()
 	if early && !errors.Is(err, errGivenUp) {
 		return nil

@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,20 +30,15 @@ func (z *ZFS) pipe() (r, w *os.File, err error) {
 type child struct {
 	args  []string
 	cmd   *exec.Cmd
-	ctx   context.Context // of the command only, made and cancelled here
-	end   context.CancelCauseFunc
-	said  *excerpt
-	ended chan struct{} // closed when it has; then err and said may be read
+	said  excerpt
+	ended chan struct{} // closed when it has, or when it was given up; err may be read from then on
 	err   error
 }
 
-// start starts a command with these ends of pipes, and closes them here: they are the child's. The caller calls end when
-// it is done with the child.
+// start starts a command with these ends of pipes, and closes them here: they are the child's.
 func (z *ZFS) start(ctx context.Context, args []string, stdin, stdout *os.File) (*child, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	c := &child{args: args, ctx: ctx, end: cancel, said: &excerpt{max: maxStderr}, ended: make(chan struct{})}
-	c.cmd = z.command(ctx, args)
-	c.cmd.Stderr = c.said
+	c := &child{args: args, cmd: z.command(ctx, args), said: excerpt{max: maxStderr}, ended: make(chan struct{})}
+	c.cmd.Stderr = &c.said
 	if stdin != nil {
 		c.cmd.Stdin = stdin
 		defer stdin.Close()
@@ -52,18 +48,29 @@ func (z *ZFS) start(ctx context.Context, args []string, stdin, stdout *os.File) 
 		defer stdout.Close()
 	}
 	if err := c.cmd.Start(); err != nil {
-		cancel(err)
-		return nil, failure(context.WithoutCancel(ctx), args, err, "")
+		return nil, &Error{Command: args, Exit: -1, Cause: err}
 	}
-	begin := time.Now()
 	z.log.Debug("zfs stream begins", "command", strings.Join(args, " "))
-	go func() {
-		err := c.cmd.Wait()
-		c.err = failure(ctx, args, err, c.said.String())
-		z.log.Debug("zfs stream ended", "command", strings.Join(args, " "), "took", time.Since(begin), "err", c.err)
-		close(c.ended)
-	}()
+	go c.await(ctx, z)
 	return c, nil
+}
+
+func (c *child) await(ctx context.Context, z *ZFS) {
+	defer close(c.ended)
+	begin := time.Now()
+	err := z.bounded(ctx, c.cmd.Wait)
+	if errors.Is(err, errGivenUp) {
+		c.err = &Error{Command: c.args, Exit: -1, Kind: ErrTimeout, Cause: err}
+	} else {
+		c.err = failure(ctx, c.args, err, c.said.String())
+	}
+	z.log.Debug("zfs stream ended", "command", strings.Join(c.args, " "), "took", time.Since(begin), "err", c.err)
+}
+
+// outcome waits for the end and returns how it was.
+func (c *child) outcome() error {
+	<-c.ended
+	return c.err
 }
 
 func (c *child) hasEnded() bool {
@@ -73,15 +80,6 @@ func (c *child) hasEnded() bool {
 	default:
 		return false
 	}
-}
-
-// outcome waits for the end, but not for a child that cannot be killed.
-func (c *child) outcome(z *ZFS) error {
-	err := z.bounded(c.ctx, func() error { <-c.ended; return nil })
-	if err != nil {
-		return &Error{Command: c.args, Exit: -1, Kind: ErrTimeout, Cause: err}
-	}
-	return c.err
 }
 
 // warning makes an error of what a command said though it succeeded.
