@@ -1,0 +1,616 @@
+package zfsim
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/drover-project/drover/lab/zfsim/internal/store"
+	"github.com/drover-project/drover/lab/zfsim/internal/stream"
+)
+
+// receiving is one stream on its way in.
+type receiving struct {
+	c      *cli
+	f      flagSet
+	props  map[string]string // -o
+	target string            // file system
+	snap   string            // name of the snapshot to make
+	begin  stream.Begin
+	what   string // beginning of error messages
+	in     *stream.Reader
+
+	p       *pool // as of the beginning
+	id      uint64
+	recv    recvState
+	base    store.Ref
+	hist    store.Hist
+	keep    uint64
+	partial *partial
+	room    uint64
+	quota   bool // it is a quota that limits room
+}
+
+func (c *cli) receive(opts []opt, args []string) error {
+	f := flagsOf(opts)
+	if f.has('d') || f.has('e') {
+		return errors.New("receive -d and -e are not modelled by this stand-in: Drover never uses them")
+	}
+	if len(args) != 1 {
+		return usageError("missing snapshot argument")
+	}
+	if f.has('A') {
+		return c.abortReceive(args[0])
+	}
+	props, err := c.receiveProps(opts)
+	if err != nil {
+		return err
+	}
+	return c.receiveAll(f, props, args[0])
+}
+
+// receiveProps reads -o and -x. As there are no properties in streams, -x only has to be well formed.
+func (c *cli) receiveProps(opts []opt) (map[string]string, error) {
+	seen := map[string]bool{}
+	for _, o := range opts {
+		if o.c != 'o' && o.c != 'x' {
+			continue
+		}
+		k, _, _ := strings.Cut(o.val, "=")
+		def := propOf(k)
+		if seen[k] {
+			return nil, usageError(fmt.Sprintf("property '%s' specified multiple times", k))
+		}
+		seen[k] = true
+		if def == nil && !isUserProp(k) || def != nil && def.stat {
+			what := "cannot receive: cannot receive: "
+			if c.m.old {
+				what = "cannot receive: "
+			}
+			return nil, fmt.Errorf("%sinvalid property '%s'", what, k)
+		}
+	}
+	return c.parseOptions(opts, 'o', "cannot receive: ")
+}
+
+// receiveAll takes one stream, or all of a package.
+func (c *cli) receiveAll(f flagSet, props map[string]string, target string) error {
+	in := &arriving{r: c.in, s: c.m.faults.stream(poolOf(target))}
+	r := stream.NewReader(bufio.NewReaderSize(in, 1<<20))
+	begin, err := c.readBegin(r)
+	if err != nil {
+		return err
+	}
+	if !begin.Compound {
+		return c.receiveOne(r, begin, f, props, target)
+	}
+	for {
+		begin, err := r.Begin()
+		if errors.Is(err, stream.ErrMagic) && r.EndPackage() {
+			return nil
+		}
+		if err != nil {
+			return errors.New("cannot receive: incomplete stream")
+		}
+		if err := c.receiveOne(r, begin, f, props, target); err != nil {
+			return err
+		}
+	}
+}
+
+// arriving is the way in of a stream, at the pool's speed.
+type arriving struct {
+	r io.Reader
+	s *throttle
+}
+
+func (a *arriving) Read(b []byte) (int, error) {
+	n, err := a.r.Read(b)
+	a.s.pass(n)
+	return n, err
+}
+
+func (c *cli) readBegin(r *stream.Reader) (stream.Begin, error) {
+	begin, err := r.Begin()
+	switch {
+	case errors.Is(err, stream.ErrMagic):
+		return begin, errors.New("cannot receive: invalid stream (bad magic number)")
+	case err != nil:
+		return begin, errors.New("cannot receive: failed to read from stream")
+	}
+	return begin, nil
+}
+
+func (c *cli) receiveOne(r *stream.Reader, begin stream.Begin, f flagSet, props map[string]string, target string) error {
+	rv := &receiving{c: c, f: f, props: props, begin: begin, in: r}
+	rv.target, rv.snap, _ = strings.Cut(target, "@")
+	if rv.snap == "" {
+		_, rv.snap, _ = strings.Cut(begin.ToName, "@")
+	}
+	rv.what = "cannot receive " + rv.kind() + " stream: "
+	if why := checkName(rv.target+"@"+rv.snap, '@'); why != "" {
+		return fmt.Errorf("cannot receive: %s", why)
+	}
+	start := time.Now()
+	err := rv.start()
+	if errors.Is(err, errIgnored) {
+		return rv.ignore(start)
+	}
+	if err != nil || f.has('n') {
+		return wrapReason(rv.what, err)
+	}
+	if err := rv.run(); err != nil {
+		return err
+	}
+	rv.report(start)
+	return nil
+}
+
+func (rv *receiving) kind() string {
+	switch {
+	case rv.begin.Resuming():
+		return "resume"
+	case rv.begin.FromGUID != 0:
+		return "incremental"
+	}
+	return "new filesystem"
+}
+
+// errIgnored: the snapshot is here already.
+var errIgnored = errors.New("snapshot already exists")
+
+func (rv *receiving) ignore(start time.Time) error {
+	rv.say("receiving")
+	if rv.f.has('v') {
+		rv.c.printf("snap %s@%s already exists; ignoring\n", rv.target, rv.snap)
+		rv.rate(start, 0)
+	}
+	for {
+		rec, err := rv.in.Next()
+		if err != nil {
+			return errors.New(rv.what + "incomplete stream")
+		}
+		if rec.Kind == 0 {
+			return nil
+		}
+	}
+}
+
+func (rv *receiving) say(verb string) {
+	if !rv.f.has('v') {
+		return
+	}
+	kind := "full"
+	if rv.begin.FromGUID != 0 {
+		kind = "incremental"
+	}
+	rv.c.printf("%s %s stream of %s into %s@%s\n", verb, kind, rv.begin.ToName, rv.target, rv.snap)
+}
+
+func (rv *receiving) report(start time.Time) {
+	if rv.f.has('v') {
+		rv.rate(start, rv.in.Read-stream.HeadSize)
+	}
+}
+
+func (rv *receiving) rate(start time.Time, n int64) {
+	text, seconds := rv.c.m.elapsed(time.Since(start))
+	rv.c.printf("received %s stream in %s (%s/sec)\n", nice(uint64(n)), text, nice(uint64(float64(n)/max(seconds, 0.001))))
+}
+
+// start checks the destination and notes in the pool that a receive runs.
+func (rv *receiving) start() error {
+	pool := poolOf(rv.target)
+	fn := rv.enter
+	if rv.f.has('n') {
+		err := rv.c.view(pool, func(tx *txn) error { return rv.check(tx) })
+		if err == nil {
+			rv.say("would receive")
+		}
+		return err
+	}
+	if _, err := rv.c.m.load(pool); errors.Is(err, errNoPool) {
+		return printed{fmt.Errorf("cannot open '%s': %w\n%sunable to restore to destination", parentOrSelf(rv.target), errNotExist, rv.what)}
+	}
+	err := rv.c.update(pool, fn)
+	if err == nil {
+		rv.say("receiving")
+		rv.c.out.Flush() // shown while it runs; the write error shows at the end
+	}
+	return err
+}
+
+func parentOrSelf(name string) string {
+	if p := parentName(name); p != "" {
+		return p
+	}
+	return name
+}
+
+// check says whether the stream may be received.
+func (rv *receiving) check(tx *txn) error {
+	d := tx.p.find(rv.target)
+	switch {
+	case rv.begin.Resuming():
+		return rv.checkResume(tx, d)
+	case rv.begin.FromGUID == 0:
+		return rv.checkFull(tx, d)
+	case d == nil:
+		return fmt.Errorf("destination '%s' does not exist", rv.target)
+	}
+	return rv.checkIncrement(tx, d)
+}
+
+func (rv *receiving) checkFull(tx *txn, d *dataset) error {
+	switch {
+	case d == nil && tx.p.find(parentName(rv.target)) == nil:
+		return printed{fmt.Errorf("cannot open '%s': %w\n%sunable to restore to destination", parentName(rv.target), errNotExist, rv.what)}
+	case d == nil:
+		return nil
+	case !rv.f.has('F'):
+		return fmt.Errorf("destination '%s' exists\nmust specify -F to overwrite it", rv.target)
+	case d.Recv != nil:
+		return rv.partlyThere()
+	case len(d.Snaps) > 0:
+		return fmt.Errorf("destination has snapshots (eg. %s@%s)\nmust destroy them to overwrite it", rv.target, d.Snaps[0].Name)
+	}
+	return errors.New("overwriting a file system with -F is not modelled by this stand-in: Drover never does it")
+}
+
+func (rv *receiving) partlyThere() error {
+	return fmt.Errorf(`destination %s contains partially-complete state from "zfs receive -s".`, rv.target)
+}
+
+func (rv *receiving) checkResume(tx *txn, d *dataset) error {
+	upgrade := errors.New("kernel modules must be upgraded to receive this stream.") //nolint:revive // the words of OpenZFS
+	if d == nil || d.Recv == nil || !d.Recv.Resumable || d.Recv.ToGUID != rv.begin.ToGUID || d.Recv.FromGUID != rv.begin.FromGUID {
+		return upgrade
+	}
+	if tx.m.receiving(tx.p, d) {
+		return rv.partlyThere()
+	}
+	if at := tx.m.progressOf(tx.p, d); at.Object != rv.begin.Object || at.Offset != rv.begin.Offset {
+		return upgrade
+	}
+	return nil
+}
+
+func (rv *receiving) checkIncrement(tx *txn, d *dataset) error {
+	switch {
+	case d.Recv != nil && d.Recv.Resumable:
+		return rv.partlyThere()
+	case d.Recv != nil:
+		return errBusy
+	}
+	if s := d.snap(rv.snap); s != nil {
+		if s.GUID == rv.begin.ToGUID {
+			return errIgnored
+		}
+		if d.snapByGUID(rv.begin.FromGUID) != nil && !tx.m.old {
+			return errIgnored // 2.3 looks at the name alone
+		}
+	}
+	base := d.snapByGUID(rv.begin.FromGUID)
+	if base == nil {
+		return rv.mismatch()
+	}
+	if d.Large && rv.begin.Features&stream.FeatureLargeBlocks == 0 {
+		return errors.New("incremental send stream requires -L (--large-block), to match previous receive.") //nolint:revive // the words of OpenZFS
+	}
+	if rv.f.has('F') {
+		return rv.heldAfter(d, base)
+	}
+	return rv.checkUnmodified(tx, d, base)
+}
+
+func (rv *receiving) mismatch() error {
+	return fmt.Errorf("most recent snapshot of %s does not\nmatch incremental source", rv.target)
+}
+
+func (rv *receiving) heldAfter(d *dataset, base *snapshot) error {
+	for _, s := range d.Snaps {
+		if s.CreateTxg > base.CreateTxg && len(s.Holds) > 0 {
+			return errBusy
+		}
+	}
+	return nil
+}
+
+// checkUnmodified looks at the head: nothing may differ from the base.
+func (rv *receiving) checkUnmodified(tx *txn, d *dataset, base *snapshot) error {
+	info, err := tx.m.rescan(tx.p, tx.s, d)
+	if err != nil {
+		return err
+	}
+	if info.Changed || d.Hist.Since(base.CreateTxg) > 0 {
+		return fmt.Errorf("destination %s has been modified\nsince most recent snapshot", rv.target)
+	}
+	return nil
+}
+
+// enter makes the record of the receive, after the checks.
+func (rv *receiving) enter(tx *txn) error {
+	if err := rv.check(tx); err != nil {
+		return err
+	}
+	d := tx.p.find(rv.target)
+	switch {
+	case d == nil:
+		d = tx.record(rv.target, nil)
+		d.Hist = store.Hist{tx.txg: fsOverhead}
+		d.Recv = rv.newState(tx, true)
+	case d.Recv == nil:
+		if err := rv.rewind(tx, d); err != nil {
+			return err
+		}
+		d.Recv = rv.newState(tx, false)
+	}
+	rv.applyProps(d)
+	rv.id, rv.recv, rv.p = d.ID, *d.Recv, tx.p
+	sp := tx.m.space(tx.p)
+	rv.room, rv.quota = sp.available(d), sp.quotaBound(d)
+	rv.base, rv.hist, rv.keep = d.Tree, d.Hist, tx.p.keepTxg(d)
+	var err error
+	rv.partial, err = tx.m.openPartial(tx.p, d, rv.begin.Resuming())
+	return err
+}
+
+func (rv *receiving) newState(tx *txn, fresh bool) *recvState {
+	return &recvState{Txg: tx.txg, New: fresh, Resumable: rv.f.has('s'), ToGUID: rv.begin.ToGUID, FromGUID: rv.begin.FromGUID,
+		ToName: rv.begin.ToName, Features: rv.begin.Features, Creation: int64(rv.begin.Creation)}
+}
+
+// rewind is -F: what came after the base goes, and the head becomes the base again.
+func (rv *receiving) rewind(tx *txn, d *dataset) error {
+	if !rv.f.has('F') {
+		return nil
+	}
+	base := d.snapByGUID(rv.begin.FromGUID)
+	for i := len(d.Snaps) - 1; i >= 0 && d.Snaps[i] != base; i-- {
+		tx.dropSnap(d, d.Snaps[i])
+	}
+	if err := tx.resetTo(d, base); err != nil {
+		return err
+	}
+	// The head's tree must be known before the stream comes, so this is done at once.
+	pending := tx.p.Pending
+	tx.p.Pending = nil
+	for _, o := range pending {
+		if err := tx.m.carryOut(tx.p, tx.s, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyProps sets the plain -o properties at once; the quota-like ones wait until the data is there.
+func (rv *receiving) applyProps(d *dataset) {
+	for k, v := range rv.props {
+		if def := propOf(k); def == nil || !def.apart {
+			d.Props = merged(d.Props, map[string]string{k: v})
+		}
+	}
+}
+
+// run takes the stream in and commits it.
+func (rv *receiving) run() error {
+	err := rv.take()
+	if err == nil {
+		err = rv.commit()
+	}
+	if err != nil {
+		return rv.failed(err)
+	}
+	rv.partial.close()
+	return rv.late()
+}
+
+// errFull tells that the limit was reached.
+var errFull = errors.New("no room")
+
+func (rv *receiving) take() error {
+	for {
+		rec, err := rv.in.Next()
+		if err != nil {
+			return err
+		}
+		if rec.Kind == 0 {
+			return rv.partial.checkpoint()
+		}
+		if uint64(rv.partial.pack.Size())+uint64(len(rec.Payload)) > rv.room {
+			return errFull
+		}
+		if err := rv.partial.add(rec, rv.in.Read); err != nil {
+			return err
+		}
+	}
+}
+
+// failed ends a receive: with -s what came is kept, without it is dropped.
+func (rv *receiving) failed(cause error) error {
+	keep := rv.recv.Resumable && !errors.Is(cause, errDrop)
+	cerr := rv.partial.checkpoint()
+	rv.partial.close()
+	if cerr != nil {
+		cause = cerr
+	}
+	if !keep {
+		if err := rv.c.m.update(rv.p.Name, rv.drop); err != nil {
+			return err
+		}
+	}
+	return errors.New(rv.what + rv.why(cause, keep))
+}
+
+// errDrop marks failures after which nothing is kept.
+var errDrop = errors.New("dropped")
+
+func (rv *receiving) drop(tx *txn) error {
+	if d := tx.p.byID(rv.id); d != nil && d.Recv != nil && d.Recv.Txg == rv.recv.Txg {
+		tx.p.dropReceive(d)
+	}
+	return nil
+}
+
+func (rv *receiving) why(cause error, kept bool) string {
+	cut, damaged := errors.Is(cause, io.ErrUnexpectedEOF), errors.Is(cause, stream.ErrChecksum)
+	switch {
+	case (cut || damaged) && kept:
+		return rv.savedText()
+	case cut:
+		return "incomplete stream"
+	case damaged:
+		return "checksum mismatch"
+	case errors.Is(cause, errFull) && rv.quota:
+		return fmt.Sprintf("destination %s space quota exceeded.", rv.target)
+	case errors.Is(cause, errFull):
+		return errNoSpace.Error()
+	}
+	return strings.TrimPrefix(cause.Error(), errDrop.Error()+": ")
+}
+
+func (rv *receiving) savedText() string {
+	token := "-"
+	if p, err := rv.c.m.loadAny(rv.p.Name); err == nil {
+		if d := p.byID(rv.id); d != nil && d.Recv != nil {
+			token = rv.c.m.token(p, d)
+		}
+	}
+	return "checksum mismatch or incomplete stream.\nPartially received snapshot is saved.\n" +
+		"A resuming stream can be generated on the sending system by running:\n    zfs send -t " + token
+}
+
+// commit turns what came in into a snapshot.
+func (rv *receiving) commit() error {
+	st := rv.c.m.store(rv.p)
+	defer st.Close()
+	root, hist, err := rv.partial.merge(st, rv.base, rv.hist, rv.keep)
+	if err != nil {
+		return err
+	}
+	ready := store.Ref{}
+	if rv.recv.New {
+		if ready, err = rv.fillHead(st, root); err != nil {
+			return err
+		}
+	}
+	return rv.c.m.update(rv.p.Name, func(tx *txn) error {
+		d := tx.p.byID(rv.id)
+		if d == nil || d.Recv == nil {
+			return fmt.Errorf("%w: %w", errDrop, errNotExist)
+		}
+		if err := rv.checkEnd(tx, d); err != nil {
+			return err
+		}
+		return rv.finish(tx, d, root, ready, hist)
+	})
+}
+
+// fillHead makes the head of a new file system. Nobody else looks at it yet, so the pool's lock is not needed.
+func (rv *receiving) fillHead(st *store.Store, root store.Ref) (store.Ref, error) {
+	head := rv.c.m.path("heads", rv.p.Name, fmt.Sprint(rv.id))
+	if err := st.Apply(head, store.Ref{}, root); err != nil {
+		return root, err
+	}
+	pack, err := st.Append(rv.recv.Txg)
+	if err != nil {
+		return root, err
+	}
+	ready, err := st.Restat(head, root, 0, pack)
+	if cerr := pack.Close(); err == nil {
+		err = cerr
+	}
+	return ready, err
+}
+
+// checkEnd repeats the checks: somebody may have written or taken snapshots while the stream came.
+func (rv *receiving) checkEnd(tx *txn, d *dataset) error {
+	if rv.recv.New {
+		return nil
+	}
+	if d.Tree != rv.base || d.last() == nil || d.snapByGUID(rv.recv.FromGUID) == nil {
+		return fmt.Errorf("%w: %w", errDrop, rv.mismatch())
+	}
+	if err := rv.checkUnmodified(tx, d, d.snapByGUID(rv.recv.FromGUID)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (rv *receiving) finish(tx *txn, d *dataset, root, ready store.Ref, hist store.Hist) error {
+	if s := d.snap(rv.snap); s != nil {
+		return fmt.Errorf("%w: %w", errDrop, errExists)
+	}
+	d.Tree, d.Hist = root, hist
+	d.Large = d.Large || rv.recv.Features&stream.FeatureLargeBlocks != 0
+	tx.addSnapshot(d, rv.snap, rv.recv.ToGUID, rv.recv.Creation, nil)
+	d.Recv = nil
+	if rv.recv.New {
+		d.Tree = ready
+	} else {
+		tx.p.then(op{Do: opApply, ID: d.ID, From: rv.base, To: root, Txg: rv.recv.Txg, Since: rv.recv.Txg - 1})
+	}
+	tx.p.then(op{Do: opNoRecv, ID: d.ID})
+	return nil
+}
+
+// late does what may fail without undoing the receive: quotas, which only warn, and the mount.
+func (rv *receiving) late() error {
+	for k, v := range rv.props {
+		if def := propOf(k); def == nil || !def.apart {
+			continue
+		}
+		err := rv.c.m.update(rv.p.Name, func(tx *txn) error { return tx.setApart(rv.target, k, v) })
+		if err != nil {
+			fmt.Fprintf(rv.c.err, "cannot receive %s property on %s: %v\n", k, rv.target, err)
+		}
+	}
+	return rv.c.m.update(rv.p.Name, func(tx *txn) error {
+		d := tx.p.byID(rv.id)
+		if d == nil {
+			return nil
+		}
+		if rv.recv.New && !rv.f.has('u') {
+			if err := tx.automount(d); err != nil {
+				return err
+			}
+		}
+		if len(tx.p.Pending) > 0 {
+			return nil
+		}
+		return tx.m.noteScan(tx.p, d)
+	})
+}
+
+func (c *cli) abortReceive(name string) error {
+	if _, err := c.open(name, false); err != nil {
+		return usageError(err.Error())
+	}
+	return c.update(poolOf(name), func(tx *txn) error {
+		d := tx.p.find(name)
+		switch {
+		case d == nil || d.Recv == nil || !d.Recv.Resumable && !tx.m.receiving(tx.p, d):
+			return fmt.Errorf("'%s' does not have any resumable receive state to abort", name)
+		case tx.m.receiving(tx.p, d) && d.Recv.New:
+			return fmt.Errorf("cannot destroy '%s': %w", name, errBusy)
+		case tx.m.receiving(tx.p, d):
+			return fmt.Errorf("cannot destroy '%s/%%recv': %w", name, errBusy)
+		}
+		tx.p.dropReceive(d)
+		return nil
+	})
+}
+
+// dropReceive forgets a receive, and the dataset if it existed only for it.
+func (p *pool) dropReceive(d *dataset) {
+	p.then(op{Do: opNoRecv, ID: d.ID})
+	p.then(op{Do: opNoPack, Txg: d.Recv.Txg})
+	if d.Recv.New {
+		p.remove(d)
+		p.then(op{Do: opNoHead, ID: d.ID})
+	}
+	d.Recv = nil
+}
