@@ -92,9 +92,11 @@ func unchanged(c *state.Copy, guid state.GUID) *Error {
 	return nil
 }
 
-// fence: (primary,e) -> (fenced,e), readonly. Nobody may use it, and its last snapshot must not have been taken before.
+// fence: (primary,e) -> (fenced,e), readonly. Nobody may use it, and its last snapshot must not have been taken before. A
+// step that expects (fenced,e) finishes a fence that was cut short before its snapshot.
 func fence(c *state.Copy, s state.Step, f facts) (*change, *Error) {
-	if s.Expect.Role == state.Primary && already(c, s, state.Fenced, s.Expect.Epoch) && c.Readonly {
+	begun := oneOf(s.Expect.Role, []state.Role{state.Primary, state.Fenced})
+	if begun && already(c, s, state.Fenced, s.Expect.Epoch) && c.Readonly {
 		return nil, nil
 	}
 	if err := expected(c, s, state.Primary); err != nil {

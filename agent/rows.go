@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/drover-project/drover/state"
+	"github.com/drover-project/drover/zfs"
+)
+
+// The effects of the handover table: each asks its row in handover.go and does what that says.
+
+// fence stops writes. Its order: nobody uses it, the intent log is replayed, what is in memory is on disk, then the one
+// `zfs set`, then the last snapshot.
+func (v *visit) fence(ctx context.Context) error {
+	if v.s.Snapshot == "" {
+		return errorf(CodeBadRequest, "the step names no snapshot")
+	}
+	f := facts{node: v.a.id}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return v.use(gctx, &f) })
+	g.Go(func() error { return v.childless(gctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	ch, refused := fence(v.c, v.s, f)
+	if refused != nil {
+		return refused
+	}
+	if ch != nil {
+		if err := v.stopWrites(ctx, ch); err != nil {
+			return err
+		}
+	}
+	return v.lastSnapshot(ctx)
+}
+
+func (v *visit) stopWrites(ctx context.Context, ch *change) error {
+	if !v.c.Mounted {
+		// After a power cut fsynced writes are in the intent log only, and only a mount replays it.
+		if err := v.a.mount(ctx, v.z, v.c, "ro"); err != nil {
+			return fmt.Errorf("replay the intent log: %w", err)
+		}
+	}
+	if err := syncFilesystem(v.c.Mountpoint); err != nil {
+		return fmt.Errorf("flush %s: %w", v.c.Mountpoint, err)
+	}
+	return v.apply(ctx, ch)
+}
+
+// lastSnapshot takes the snapshot after which nothing can have been written, unless it is there already from an attempt
+// that was cut short. Whoever began to use the volume meanwhile may have pages in memory that are not in it.
+func (v *visit) lastSnapshot(ctx context.Context) error {
+	var f facts
+	if err := v.use(ctx, &f); err != nil {
+		return err
+	}
+	if err := unused(v.c, f); err != nil {
+		return err
+	}
+	if named(v.c, v.s.Snapshot) == nil {
+		if err := v.z.Snapshot(ctx, v.s.Snapshot, nil, v.c.Dataset); err != nil && !errors.Is(err, zfs.ErrExists) {
+			return err
+		}
+	}
+	if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
+		v.note("%s stays mounted at %s, read-only: %v", v.c.Dataset, v.c.Mountpoint, err) // tidiness only
+	}
+	return v.reread(ctx)
+}
+
+// childless refuses a dataset that has datasets below it: they would not travel, and their own readonly=off is no fence.
+func (v *visit) childless(ctx context.Context) error {
+	if v.c == nil {
+		return nil
+	}
+	return v.a.childless(ctx, v.z, v.c.Dataset)
+}
+
+func (a *Agent) childless(ctx context.Context, z *zfs.ZFS, dataset string) error {
+	all, err := z.Datasets(ctx, a.poolName())
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if strings.HasPrefix(d, dataset+"/") {
+			return errorf(CodeRefused, "%s has a dataset below it, %s, which would not move along; rename it away", dataset, d)
+		}
+	}
+	return nil
+}
+
+func (v *visit) release(ctx context.Context) error {
+	f := facts{node: v.a.id}
+	if follows(v.s) {
+		var err error
+		if f.lead, _, err = v.lead(ctx); err != nil {
+			return err
+		}
+	}
+	return v.row(ctx)(release(v.c, v.s, f))
+}
+
+// row applies what a row says.
+func (v *visit) row(ctx context.Context) func(*change, *Error) error {
+	return func(ch *change, refused *Error) error {
+		if refused != nil {
+			return refused
+		}
+		if ch == nil {
+			return nil
+		}
+		return v.apply(ctx, ch)
+	}
+}
+
+// promote is the commit point of a move. The hold on the last snapshot keeps it as the base of the way back.
+func (v *visit) promote(ctx context.Context) error {
+	f, err := v.facts(ctx)
+	if err != nil {
+		return err
+	}
+	ch, err := v.letGo(ctx, func(c *state.Copy) (*change, *Error) { return promote(c, v.s, f) })
+	if err != nil {
+		return err
+	}
+	if ch != nil {
+		if err := v.apply(ctx, ch); err != nil {
+			return err
+		}
+	}
+	newest := v.c.Newest()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return v.up(gctx) })
+	if ch != nil && newest != nil {
+		if err := v.z.Hold(ctx, zfs.Tag, v.c.Dataset+"@"+newest.Name); err != nil {
+			v.note("the base of the way back is not held: %v", err)
+		} else {
+			newest.Held = true
+		}
+	}
+	return g.Wait()
+}
+
+// letGo asks a row that wants the dataset unmounted. If that is all that is missing it is unmounted here: readonly copies
+// may have been mounted by hand to look at them.
+func (v *visit) letGo(ctx context.Context, row func(*state.Copy) (*change, *Error)) (*change, error) {
+	if v.c == nil || !v.c.Mounted {
+		ch, refused := row(v.c)
+		return ch, asErr(refused)
+	}
+	without := *v.c
+	without.Mounted = false
+	ch, refused := row(&without)
+	if refused != nil || ch == nil {
+		return ch, asErr(refused)
+	}
+	if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
+		return nil, err
+	}
+	v.c.Mounted = false
+	return ch, nil
+}
+
+// asErr keeps a nil *Error from becoming a non-nil error.
+func asErr(e *Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+// up mounts a primary.
+func (v *visit) up(ctx context.Context) error {
+	if v.c.Mounted {
+		return nil
+	}
+	if err := v.a.mount(ctx, v.z, v.c); err != nil {
+		return fmt.Errorf("it is %s at %s now, but not mounted: %w", v.c.Role, v.c.Epoch, err)
+	}
+	return nil
+}
+
+func (v *visit) retire(ctx context.Context) error { return v.row(ctx)(retire(v.c, v.s)) }
+
+// swearOff records on the root dataset, so that it holds without a copy too.
+func (v *visit) swearOff(ctx context.Context) error {
+	root, err := v.a.readRoot(ctx)
+	if err != nil {
+		return err
+	}
+	f := facts{node: v.a.id, refused: root.refused[v.s.UUID], taken: root.taken[v.s.UUID]}
+	e, refused := swearOff(v.c, v.s, f)
+	if refused != nil {
+		return refused
+	}
+	if !e.IsZero() {
+		if err := v.z.Set(ctx, v.a.o.Root, map[string]string{zfs.PropRefused + string(v.s.UUID): e.String()}); err != nil {
+			return err
+		}
+	}
+	v.r.Refused = &state.Refusal{Node: v.a.id, Epoch: state.MaxEpoch(e, f.refused)}
+	return nil
+}
+
+func (v *visit) goBack(ctx context.Context) error {
+	f, err := v.facts(ctx)
+	if err != nil {
+		return err
+	}
+	ch, err := v.letGo(ctx, func(c *state.Copy) (*change, *Error) { return goBack(c, v.s, f) })
+	if err != nil {
+		return err
+	}
+	if ch != nil {
+		if err := v.apply(ctx, ch); err != nil {
+			return err
+		}
+	}
+	return v.up(ctx)
+}
+
+func parseBack(text string) (*state.Release, error) {
+	if text == "" {
+		return nil, nil
+	}
+	to, epoch, ok := strings.Cut(text, "/")
+	e, err := state.ParseEpoch(epoch)
+	if !ok || err != nil {
+		return nil, fmt.Errorf("property %s=%q: want NODE/EPOCH", propBack, text)
+	}
+	return &state.Release{To: state.NodeID(to), Epoch: e}, nil
+}
+
+func (v *visit) rejoin(ctx context.Context) error {
+	if v.s.Expect.Role == state.Retired && already(v.c, v.s, state.Standby, v.s.Expect.Epoch) {
+		return nil
+	}
+	if err := expected(v.c, v.s, state.Retired); err != nil {
+		return err // before anybody is asked
+	}
+	peer, err := v.peer(ctx)
+	if err != nil {
+		return err
+	}
+	return v.row(ctx)(rejoin(v.c, v.s, peer))
+}
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

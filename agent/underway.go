@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/drover-project/drover/state"
+)
+
+// underway knows the streams that run in this process.
+type underway struct {
+	mu      sync.Mutex
+	out     map[state.UUID]*outgoing
+	in      map[state.UUID]bool
+	running sync.WaitGroup
+}
+
+// outgoing is a stream that this node sends. It belongs to nobody: who asks for the same one joins it.
+type outgoing struct {
+	step   state.Step
+	done   chan struct{}
+	result Result // valid when done is closed
+	err    error
+
+	mu       sync.Mutex
+	progress state.Stream
+	marked   time.Time // when the rate was last computed
+	at       int64     // bytes then
+}
+
+// begin returns the stream of a step and whether it runs already. A stream of another kind for the same volume is ErrBusy.
+func (u *underway) begin(s state.Step) (o *outgoing, runs bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if o := u.out[s.UUID]; o != nil {
+		if !sameStream(o.step, s) {
+			return nil, false, errorf(CodeBusy, "%s of snapshot %s to node %s is under way; ask again", o.step.Kind, o.step.Snapshot, o.step.Peer)
+		}
+		return o, true, nil
+	}
+	if u.out == nil {
+		u.out = map[state.UUID]*outgoing{}
+	}
+	now := time.Now()
+	o = &outgoing{step: s, done: make(chan struct{}), marked: now, progress: state.Stream{
+		Volume: s.Volume, UUID: s.UUID, Move: s.Move, To: s.Peer, Snapshot: s.Snapshot, Total: s.Bytes, Started: now}}
+	u.out[s.UUID] = o
+	u.running.Add(1)
+	return o, false, nil
+}
+
+// sameStream reports whether two steps lead to the same snapshot on the same node. What has arrived by the time of the
+// second one decides whether it is called replicate, resume or catch-up.
+func sameStream(a, b state.Step) bool {
+	return a.Peer == b.Peer && a.Snapshot == b.Snapshot && a.Expect == b.Expect &&
+		(a.Kind == state.LastIncrement) == (b.Kind == state.LastIncrement)
+}
+
+// end publishes a stream's outcome.
+func (u *underway) end(o *outgoing, r Result, err error) {
+	u.mu.Lock()
+	delete(u.out, o.step.UUID)
+	u.mu.Unlock()
+	o.result, o.err = r, err
+	close(o.done)
+	u.running.Done()
+}
+
+// await returns a stream's outcome, or ErrUnknown when who asks goes away; the stream goes on.
+func (o *outgoing) await(ctx context.Context) (Result, error) {
+	select {
+	case <-o.done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return Result{}, errorf(CodeUnknown, "nobody waits any more; the stream goes on: %w", context.Cause(ctx))
+	}
+}
+
+// expect sets what a leg of the stream is estimated to carry, in bytes.
+func (o *outgoing) expect(total int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.progress.Total = o.progress.Bytes + total
+}
+
+// add counts bytes sent.
+func (o *outgoing) add(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.progress.Bytes += int64(n)
+	if since := time.Since(o.marked); since >= time.Second/2 {
+		o.progress.Rate = float64(o.progress.Bytes-o.at) / since.Seconds()
+		o.marked, o.at = o.marked.Add(since), o.progress.Bytes
+	}
+}
+
+func (o *outgoing) now() state.Stream {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.progress
+}
+
+// streams returns what this node is sending, by volume.
+func (u *underway) streams() []state.Stream {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var all []state.Stream
+	for _, o := range u.out {
+		all = append(all, o.now())
+	}
+	slices.SortFunc(all, func(a, b state.Stream) int { return strings.Compare(string(a.Volume), string(b.Volume)) })
+	return all
+}
+
+// receive notes a receive, until the returned function is called.
+func (u *underway) receive(uuid state.UUID) func() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.in == nil {
+		u.in = map[state.UUID]bool{}
+	}
+	u.in[uuid] = true
+	u.running.Add(1)
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		delete(u.in, uuid)
+		u.running.Done()
+	}
+}
+
+func (u *underway) receiving(uuid state.UUID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.in[uuid]
+}
+
+// wait waits until nothing runs.
+func (u *underway) wait() { u.running.Wait() }
