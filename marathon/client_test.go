@@ -1,7 +1,6 @@
 package marathon
 
 import (
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -107,22 +106,6 @@ func contains(t *testing.T, got string, wants ...string) {
 		if !strings.Contains(got, w) {
 			t.Errorf("%q does not mention %q", got, w)
 		}
-	}
-}
-
-func sameJSON(t *testing.T, got []byte, want string) {
-	t.Helper()
-	var g, w any
-	if err := json.Unmarshal(got, &g); err != nil {
-		t.Fatalf("%s: %v", got, err)
-	}
-	if err := json.Unmarshal([]byte(want), &w); err != nil {
-		t.Fatal(err)
-	}
-	gb, _ := json.Marshal(g)
-	wb, _ := json.Marshal(w)
-	if string(gb) != string(wb) {
-		t.Errorf("got %s\nwant %s", gb, wb)
 	}
 }
 

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -130,6 +131,9 @@ func unanswered(k call, address string, sent bool, err error) *Error {
 // broken is the error of an answer that claims success and is cut short or not what the call returns. A mutation with such an
 // answer may have been carried out, or have met a proxy's login page.
 func broken(k call, address string, a answer, err error) *Error {
+	if bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) {
+		err = errors.New("a web page instead of an answer")
+	}
 	e := unanswered(k, address, true, err)
 	e.Status, e.Body = a.status, excerpt(a.body)
 	return e

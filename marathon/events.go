@@ -179,7 +179,7 @@ func checkStream(k call, at address, resp *http.Response) *Error {
 	if resp.StatusCode/100 != 2 {
 		return refused(k, at.String(), a)
 	}
-	return broken(k, at.String(), a, fmt.Errorf("%q is no event stream", form))
+	return broken(k, at.String(), a, fmt.Errorf("%q instead of an event stream", form))
 }
 
 func pass(r io.Reader, onEvent func(Event)) error {

@@ -223,7 +223,7 @@ func TestWatchReconnectsAfterACut(t *testing.T) {
 			t.Errorf("got %q, want %q", e.Name, want)
 		}
 	}
-	contains(t, log.String(), "the server ended the event stream", "is no event stream", "Log in")
+	contains(t, log.String(), "the server ended the event stream", "a web page instead of an answer", "Log in")
 }
 
 // lockedBuffer is a log that may be read while it is written.
@@ -247,7 +247,7 @@ func (l *lockedBuffer) String() string {
 func TestWatchFollowsToTheLeaderAndPastTheDead(t *testing.T) {
 	leader := serve(t, routes{"GET /v2/events": streams(nil)})
 	follower := serve(t, routes{"GET /v2/events": func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, leader.URL+r.URL.RequestURI(), 302)
+		http.Redirect(w, r, leader.URL+r.URL.RequestURI(), http.StatusFound)
 	}})
 	events := watch(t, client(t, Options{}, closedAddress(t), follower.URL))
 	if e := next(t, events); e.Name != Resync {

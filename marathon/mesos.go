@@ -83,7 +83,7 @@ func (m *mesos) learn(info Info) (*service, string, error) {
 		return m.configured, m.framework, nil
 	}
 	if info.MesosURL == "" {
-		return nil, "", errors.New("Marathon does not say where the Mesos master is: give its address")
+		return nil, "", errors.New("no Mesos address given, and /v2/info of Marathon names none")
 	}
 	s, err := m.discovered(info.MesosURL)
 	m.found = s

@@ -14,6 +14,8 @@ import (
 // Observe asks Marathon and Mesos, side by side, in a number of calls that does not grow with the cluster: apps with tasks,
 // deployments and queue; agents and tasks. A source of which any part did not answer has an error and nothing else: it is
 // unknown, not empty. Each carries the time at which it was asked, so what it shows is at least as new.
+//
+// Both leave out, without a word, what the credentials may not see: give the client credentials that see every app.
 func (c *Client) Observe(ctx context.Context) (state.Marathon, state.Mesos) {
 	var m state.Marathon
 	var z state.Mesos

@@ -183,7 +183,10 @@ func reason(ctx context.Context, err error) error {
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
-		return u.Err
+		err = u.Err
+	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the server closed the connection: %w", err)
 	}
 	return err
 }

@@ -225,7 +225,7 @@ func TestRedirectKeepsBodyAndCredentials(t *testing.T) {
 		says(200, changed)(w, r)
 	}})
 	follower := serve(t, routes{"PUT /v2/apps/x": func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, leader.URL+r.URL.RequestURI(), 307)
+		http.Redirect(w, r, leader.URL+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 	}})
 	if _, err := client(t, Options{Token: "t"}, follower.URL).PutApp(t.Context(), "/x", []byte(`{"a":1}`), PutOptions{}); err != nil {
 		t.Fatal(err)
@@ -238,7 +238,7 @@ func TestRedirectKeepsBodyAndCredentials(t *testing.T) {
 func TestNoRedirectFromTLSToPlain(t *testing.T) {
 	plain := serve(t, routes{"GET /ping": says(200, "pong")})
 	tls := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, plain.URL+"/ping", 302)
+		http.Redirect(w, r, plain.URL+"/ping", http.StatusFound)
 	}))
 	defer tls.Close()
 	c, err := New(Options{URLs: []string{tls.URL}, HTTP: tls.Client(), Token: "secret"})

@@ -155,6 +155,9 @@ func (s suite) life(t *testing.T) {
 	if _, err := s.App(t.Context(), id); !errors.Is(err, marathon.ErrNotFound) {
 		t.Errorf("before it is created: %v", err)
 	}
+	if err := s.ResetDelay(t.Context(), id); !errors.Is(err, marathon.ErrNotFound) {
+		t.Errorf("delay of an app that waits for nothing: %v", err)
+	}
 	s.put(t, id, sleeper(t, nil), marathon.PutOptions{})
 	app, task := s.one(t, id)
 	if task.Started.IsZero() || task.Host == "" || task.AgentID == "" || app.Instances != 1 || app.Version.IsZero() {
@@ -269,6 +272,9 @@ func (s suite) lock(t *testing.T) {
 		}
 		return fmt.Errorf("queue %+v", m.Queue)
 	})
+	if err := s.ResetDelay(t.Context(), id); err != nil {
+		t.Error(err)
+	}
 	free := definition(t, map[string]any{"constraints": [][]string{}})
 	s.put(t, id, free, marathon.PutOptions{Partial: true, Force: true})
 	s.one(t, id)
