@@ -34,6 +34,13 @@ func (s *Server) sandbox(t *mesosTask) string {
 	return filepath.Join(s.opt.Dir, "sandboxes", t.Agent, filepath.Base(t.Folder))
 }
 
+// removeSandbox drops what a task that nobody remembers left behind; its volumes are only links there.
+func (s *Server) removeSandbox(t *mesosTask) {
+	if err := os.RemoveAll(s.sandbox(t)); err != nil {
+		s.log.Warn("remove sandbox", "task", t.ID, "err", err)
+	}
+}
+
 // startTask is the agent's part of a launch. What it cannot start has failed.
 func (s *Server) startTask(t *mesosTask, a *app, ag *agent) {
 	err := s.prepareTask(t, a, ag)

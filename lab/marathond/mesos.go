@@ -74,7 +74,11 @@ func (s *Server) masterSays(now time.Time, t *mesosTask, state, message string) 
 func (s *Server) complete(t *mesosTask) {
 	delete(s.m.Tasks, t.ID)
 	s.m.Completed = append(s.m.Completed, t)
-	s.m.Completed = s.m.Completed[max(0, len(s.m.Completed)-maxCompleted):]
+	for len(s.m.Completed) > maxCompleted {
+		old := s.m.Completed[0]
+		s.m.Completed = s.m.Completed[1:]
+		s.afterSave(func() { s.removeSandbox(old) })
+	}
 }
 
 // hear is Marathon's side of a status update.
@@ -106,7 +110,7 @@ func (s *Server) hearUnknown(now time.Time, t *mesosTask) {
 		s.publish(now, "unknown_instance_terminated_event", tree{"instanceId": t.Instance, "runSpecId": t.App, "condition": conditionOf(t.State)})
 		return
 	}
-	if t.State == taskRunning || t.State == taskStarting {
+	if t.State != taskUnreachable && t.State != taskKilling {
 		s.askKill(now, t)
 	}
 }

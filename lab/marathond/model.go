@@ -24,7 +24,7 @@ type model struct {
 }
 
 const (
-	maxCompleted = 1000
+	maxCompleted = 200 // a Mesos master keeps 1000 per framework; here every change writes them all
 	maxVersions  = 50
 )
 
