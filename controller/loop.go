@@ -67,16 +67,22 @@ func (l *loop) follow(ctx context.Context, m *manifests, hints <-chan struct{}) 
 		case <-l.wake:
 		case <-m.changed:
 		case <-hints:
-			settle(ctx, 20*time.Millisecond)
+			l.settle(ctx, 20*time.Millisecond)
 		case <-time.After(pause):
 		}
 	}
 }
 
-// settle lets a burst of hints pass.
-func settle(ctx context.Context, d time.Duration) {
+// settle lets a burst of hints pass, a longer one while an app is down: looking at everything then would only slow the
+// cutover that causes the hints.
+func (l *loop) settle(ctx context.Context, d time.Duration) {
+	if l.c.mem.anyDown() {
+		d = time.Second
+	}
 	select {
 	case <-ctx.Done():
+	case <-l.wake:
+		poke(l.wake)
 	case <-time.After(d):
 	}
 }
@@ -316,12 +322,6 @@ func (l *loop) emit(e Event) {
 // measure keeps what the parts of a move took, for the next prediction and for people.
 func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Duration) {
 	now := time.Now()
-	switch s.Kind {
-	case state.GoBack:
-		l.c.mem.missed(s.App, now)
-	case state.Promote:
-		l.c.mem.moved(s.App)
-	}
 	l.mu.Lock()
 	m := l.moveOf(s, now)
 	if m != nil {
@@ -349,8 +349,13 @@ func (l *loop) ended(ctx context.Context, app state.AppID, outage time.Duration)
 		return
 	}
 	m := &l.moves[i]
-	m.Ended, m.Outage = time.Now(), outage
+	m.Ended, m.Outage, m.Back = time.Now(), outage, !m.promoted
 	done := *m
+	if done.Back {
+		l.c.mem.missed(app, done.Ended)
+	} else {
+		l.c.mem.moved(app)
+	}
 	l.mu.Unlock()
 	l.c.o.Log.InfoContext(ctx, "move ends", "app", app, "move", done.ID, "outage", outage, "bytes", done.Bytes, "back", done.Back)
 	l.emit(Event{Kind: EventMoved, Step: state.Step{App: app}, Move: &done})

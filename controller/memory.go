@@ -87,6 +87,13 @@ func (m *memory) isDown(id state.AppID) bool {
 	return ok
 }
 
+// anyDown reports whether any app was stopped here and is not back yet.
+func (m *memory) anyDown() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.down) > 0
+}
+
 // up ends an outage and returns how long it was; ok is false if there was none.
 func (m *memory) up(id state.AppID, now time.Time) (outage time.Duration, ok bool) {
 	m.mu.Lock()

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -45,6 +46,8 @@ type Move struct {
 	Outage  time.Duration            // measured by the controller: from the stop until the gates let connections through
 	Parts   map[string]time.Duration // "stop", "last delta", "promote", "start"
 	Back    bool                     // it went back
+
+	promoted bool
 }
 
 // Status is what the leader publishes in the register after each look.
@@ -114,6 +117,7 @@ func appStatus(d state.Decision) AppStatus {
 func (l *loop) moveOf(s state.Step, now time.Time) *Move {
 	for i := range l.moves {
 		if m := &l.moves[i]; m.App == s.App && m.Ended.IsZero() {
+			m.ID = cmp.Or(s.Move, m.ID) // a move whose target was changed goes on as another
 			return m
 		}
 	}
@@ -144,8 +148,9 @@ func (m *Move) add(s state.Step, took time.Duration, now time.Time) {
 		m.Parts["promote"] += took
 	case state.StartApp, state.VerifyReady, state.SetRoutes:
 		m.Parts["start"] += took
-	case state.GoBack:
-		m.Back = true
+	}
+	if s.Kind == state.Promote {
+		m.promoted = true
 	}
 }
 

@@ -127,7 +127,7 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 	src, dst := vc.on(from.ID), vc.on(to.ID)
 	s := state.Step{Kind: kind, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID, Peer: to.ID,
 		PeerAddress: to.Address, Expect: expect(src), Snapshot: snapshot, Bytes: src.Used, Properties: vc.want.Properties, Quota: vc.want.Quota,
-		Outage: kind == state.LastIncrement}
+		Reclaim: vc.want.Reclaim, Outage: kind == state.LastIncrement}
 	switch {
 	case dst == nil:
 		s.Why = string(to.Hostname) + " has no copy"

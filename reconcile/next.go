@@ -32,10 +32,11 @@ var statefulRules = []rule{
 	(*appCase).beBorn,     // every volume exists, once
 	(*appCase).settle,     // no handover is half-done
 	(*appCase).finishHold, // no cutover is half-begun
-	(*appCase).keep,       // mounted, properties as wanted
+	(*appCase).beMounted,  // its volumes are there to be used
 	(*appCase).beUp,       // Marathon runs it where its data is
 	(*appCase).retire,     // old copies know that they are old
 	(*appCase).beReady,    // it answers, and the gates lead to it
+	(*appCase).keep,       // its volumes have the properties that are wanted
 	(*appCase).move,       // it is where the manifest wants it
 	(*appCase).update,     // it is defined as the manifest says
 	(*appCase).clearOld,   // old copies go after their grace

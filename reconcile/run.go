@@ -18,24 +18,32 @@ import (
 // patience is how long an app may take to become ready before other changes to it go on without waiting for it.
 const patience = time.Minute
 
-// keep sees to it that the primary copies are mounted and have the properties that the manifest wants.
+// beMounted sees to it that the primary copies are mounted.
+func (a *appCase) beMounted() (state.Decision, bool) {
+	for i := range a.vols {
+		vc := &a.vols[i]
+		if h, _ := vc.holder(); !h.copy.Mounted {
+			return a.do(state.Step{Kind: state.MountVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
+				Why: "it is primary and not mounted"})
+		}
+	}
+	return state.Decision{}, false
+}
+
+// keep sees to it that the primary copies have the properties that the manifest wants.
 func (a *appCase) keep() (state.Decision, bool) {
 	for i := range a.vols {
 		vc := &a.vols[i]
 		h, _ := vc.holder()
-		s := state.Step{Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy)}
-		if !h.copy.Mounted {
-			s.Kind, s.Why = state.MountVolume, "it is primary and not mounted"
-			return a.do(s)
+		changed := changedProperties(vc.want, h.copy)
+		if len(changed) == 0 && vc.want.Quota == h.copy.Quota && vc.want.Reclaim == h.copy.Reclaim {
+			continue
 		}
-		if changed := changedProperties(vc.want, h.copy); len(changed) > 0 || vc.want.Quota != h.copy.Quota || vc.want.Reclaim != h.copy.Reclaim {
-			if vc.want.Quota != 0 && vc.want.Quota < h.copy.Referenced {
-				return a.stall("volume %s holds %s, more than its quota of %s in the manifest: raise the quota or delete data", vc.want.Name, Bytes(h.copy.Referenced), Bytes(vc.want.Quota))
-			}
-			s.Kind, s.Properties, s.Quota, s.Reclaim = state.SetProperties, changed, vc.want.Quota, vc.want.Reclaim
-			s.Why = "the manifest says so"
-			return a.do(s)
+		if vc.want.Quota != 0 && vc.want.Quota < h.copy.Referenced {
+			return a.stall("volume %s holds %s, more than its quota of %s in the manifest: raise the quota or delete data", vc.want.Name, Bytes(h.copy.Referenced), Bytes(vc.want.Quota))
 		}
+		return a.do(state.Step{Kind: state.SetProperties, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
+			Properties: changed, Quota: vc.want.Quota, Reclaim: vc.want.Reclaim, Why: "the manifest says so"})
 	}
 	return state.Decision{}, false
 }
@@ -143,7 +151,10 @@ func (a *appCase) beReady() (state.Decision, bool) {
 	h, _ := a.lead().holder()
 	_, ready := a.readyTask(h.node.Hostname)
 	if ready {
-		return a.route(a.routes(h.node, true))
+		if d, decided := a.route(a.routes(h.node, true)); decided && !a.aboutToStop() {
+			return d, true
+		}
+		return state.Decision{}, false
 	}
 	if d, decided := a.route(a.routes(h.node, false)); decided {
 		return d, true
@@ -156,6 +167,12 @@ func (a *appCase) beReady() (state.Decision, bool) {
 	}
 	return a.do(state.Step{Kind: state.VerifyReady, Volume: a.lead().want.Name, Node: h.node.ID, Outage: true, Took: 0,
 		Why: "it was started on " + string(h.node.Hostname)})
+}
+
+// aboutToStop reports whether a cutover begins now: then connections are held on purpose though the app is ready.
+func (a *appCase) aboutToStop() bool {
+	d, _ := a.moveOn()
+	return d.Step != nil && (d.Step.Kind == state.StopApp || d.Step.Kind == state.HoldConnections)
 }
 
 // queueRemark says why Marathon has not launched the app, if it says so itself.
