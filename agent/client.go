@@ -68,6 +68,13 @@ func (c *Client) Copy(ctx context.Context, addr string, uuid state.UUID) (*state
 	return cp, nil
 }
 
+// Streams returns the streams that the agent sends now. It costs the node no command. Errors: ErrUnreachable.
+func (c *Client) Streams(ctx context.Context, addr string) ([]state.Stream, error) {
+	var out []state.Stream
+	err := c.get(ctx, addr, pathStreams, nil, &out)
+	return out, err
+}
+
 // AwaitUnused waits until no process on the node uses the volume, at most for wait, and returns who still does: no users
 // and no error means that the agent saw nobody. Errors: ErrNotFound, ErrUnreachable.
 func (c *Client) AwaitUnused(ctx context.Context, addr string, uuid state.UUID, wait time.Duration) ([]state.User, error) {

@@ -28,6 +28,7 @@ func (a *Agent) handler(work, streams context.Context) http.Handler {
 	masters := everybody[:2]
 	mux.HandleFunc("GET "+pathHealth, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET "+pathNode, a.answer(everybody, func(r *http.Request) (any, error) { return a.node(r.Context()) }))
+	mux.Handle("GET "+pathStreams, a.answer(everybody, func(*http.Request) (any, error) { return a.under.streams(), nil }))
 	mux.Handle("GET "+pathCopy, a.answer(everybody, func(r *http.Request) (any, error) { return a.copyOf(r) }))
 	mux.Handle("GET "+pathUnused, a.answer(masters, func(r *http.Request) (any, error) { return a.awaitUnused(r) }))
 	mux.Handle("POST "+pathStep, a.answer(masters, func(r *http.Request) (any, error) { return a.step(work, streams, r) }))

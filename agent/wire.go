@@ -12,6 +12,7 @@ const (
 	pathNode    = "/v1/node"
 	pathCopy    = "/v1/copy"
 	pathUnused  = "/v1/unused"
+	pathStreams = "/v1/streams"
 	pathStep    = "/v1/step"
 	pathReceive = "/v1/receive"
 	pathHealth  = "/healthz"
