@@ -1,0 +1,110 @@
+// Command drover moves stateful apps together with their data. See drover --help, and the README for a first look.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes. plan uses all three, as terraform's does with -detailed-exitcode.
+const (
+	exitDone    = 0 // nothing to do, or done
+	exitError   = 1
+	exitChanges = 2 // plan: changes are planned
+)
+
+// exitCode is an outcome that is no error and not 0 either.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	var code exitCode
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitDone // asked to stop, and stopped
+	}
+	fmt.Fprintln(os.Stderr, "drover:", err)
+	return exitError
+}
+
+// cli is what all commands share.
+type cli struct {
+	config    string
+	manifests []string
+	verbose   bool
+}
+
+func root() *cobra.Command {
+	c := &cli{}
+	cmd := &cobra.Command{
+		Use:   "drover",
+		Short: "move stateful apps together with their data",
+		Long: `Drover moves stateful apps together with their data: edit a manifest, look at the plan, let the controller carry it out.
+
+  drover lab                a whole cluster on this machine, to try it
+  drover validate           are the manifests right?
+  drover plan               what would happen; changes nothing
+  drover apply              do it from here, with progress
+  drover status             apps, volumes, nodes and moves`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
+	cmd.PersistentFlags().StringVar(&c.config, "config", "", "how to reach the cluster (default $DROVER_CONFIG, ./.drover/config.yaml, ~/.config/drover/config.yaml)")
+	cmd.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "log more")
+	cmd.AddCommand(c.validate(), c.schema(), c.plan(), c.apply(), c.status(), c.describe(),
+		c.pause(), c.resume(), c.cancel(), c.node(), c.volume(),
+		c.certs(), c.agent(), c.controller(), c.lab(), c.demo())
+	return cmd
+}
+
+// manifestFlag adds -f, the same for every command that reads manifests.
+func (c *cli) manifestFlag(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVarP(&c.manifests, "file", "f", []string{"manifests"}, "a file or folder of manifests; may be repeated")
+}
+
+// log writes to standard error: standard output is for results.
+func (c *cli) log() *slog.Logger {
+	level := slog.LevelInfo
+	if c.verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// quiet logs warnings only, for commands whose output is for people.
+func (c *cli) quiet() *slog.Logger {
+	if c.verbose {
+		return c.log()
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrRunning says that a process has this lab already.
+var ErrRunning = errors.New("this lab is running already")
+
+// freeAddress returns a loopback address with the given port, or with a free one for port 0.
+func freeAddress(port int) (string, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return "", fmt.Errorf("port %d is taken by another program (%w): stop that, or start the lab with --any-port", port, err)
+	}
+	addr := ln.Addr().String()
+	return addr, ln.Close()
+}
+
+// chooseTaskPorts gives each node a range of its own in which, just now, nobody listens on the first port.
+func (l *Lab) chooseTaskPorts() error {
+	const span = 100
+	low := 20000 + (os.Getpid()*7919)%25000/span*span
+	for i := range l.plan.Nodes {
+		for ; ; low += span {
+			if low+span > 65000 {
+				return errors.New("no free range of ports for tasks")
+			}
+			if _, err := freeAddress(low); err == nil {
+				break
+			}
+		}
+		l.plan.Nodes[i].Ports = fmt.Sprintf("%d-%d", low, low+span-1)
+		low += span
+	}
+	return nil
+}
+
+// takeLock makes this process the only one that has a lab. The file names it.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab: %w (process %s)", ErrRunning, holder(path)), f.Close())
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab: %w", err), f.Close())
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func holder(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// Holder returns the process that runs the lab in a folder; ok is false if none does.
+func Holder(dir string) (pid int, ok bool, err error) {
+	path := dir + "/lab.lock"
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, false, nil
+	} else if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		return 0, false, nil // closing gives it back
+	}
+	pid, err = strconv.Atoi(holder(path))
+	return pid, err == nil, err
+}

@@ -1,0 +1,15 @@
+package lab
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// dieWithParent has the kernel stop a part when the lab itself is killed. The signal is tied to the thread that starts the
+// part, which is kept until release.
+func dieWithParent(cmd *exec.Cmd) (release func()) {
+	runtime.LockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	return runtime.UnlockOSThread
+}
