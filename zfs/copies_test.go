@@ -184,10 +184,11 @@ func TestPool(t *testing.T) {
 
 // TestPoolsOfSeveralFolders: go-zfs knows one PATH; several adapters in one process must not see each other's pools.
 func TestPoolsOfSeveralFolders(t *testing.T) {
-	before := os.Getenv("PATH")
+	before := os.Environ()
 	var all sync.WaitGroup
 	for _, health := range []string{"ONLINE", "DEGRADED", "FAULTED"} {
 		z := poolFake(t, health)
+		z.env = []string{"DROVER_TEST=" + health, "LC_ALL=POSIX"}
 		all.Go(func() {
 			for range 5 {
 				if got, err := z.Pool(t.Context(), "tank"); err != nil || got.Health != health {
@@ -197,8 +198,9 @@ func TestPoolsOfSeveralFolders(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := os.Getenv("PATH"); got != before {
-		t.Errorf("PATH is left as %q", got)
+	slices.Sort(before)
+	if diff := cmp.Diff(before, slices.Sorted(slices.Values(os.Environ()))); diff != "" {
+		t.Errorf("the environment is left changed: %s", diff)
 	}
 }
 

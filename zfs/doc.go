@@ -19,5 +19,5 @@
 // ([ZFS.Pool], [ZFS.Facts], [ZFS.Origin]). All else is run directly, because go-zfs has no contexts, passes no file
 // descriptors, runs a second command after each change, orders -o by chance, knows neither guids nor user properties nor
 // where a value comes from, and lacks resumable streams, holds, bookmarks and several snapshots at once. It finds zfs by
-// this process's PATH: while one of its reads runs, PATH is that of the [Options], and other such reads wait.
+// this process's environment: while one of its reads runs, that is as the [Options] want it, and other such reads wait.
 package zfs

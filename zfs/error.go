@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 	if why == "" {
 		why = e.because()
 	}
-	return fmt.Sprintf("%s: %s (exit %d)", strings.Join(e.Command, " "), why, e.Exit)
+	return fmt.Sprintf("%s: %s (exit %d)", spoken(e.Command), why, e.Exit)
 }
 
 func (e *Error) because() string {
@@ -95,6 +95,16 @@ func (e *Error) Unwrap() []error {
 		}
 	}
 	return errs
+}
+
+// spoken is a command as it is told to people: one with a thousand operands is cut.
+func spoken(args []string) string {
+	const most = 300
+	s := strings.Join(args, " ")
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }
 
 // plain makes one line of a message: zfs breaks some of its sentences in the middle.

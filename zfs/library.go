@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	gozfs "github.com/mistifyio/go-zfs/v4"
@@ -12,7 +14,8 @@ import (
 	"github.com/drover-project/drover/state"
 )
 
-// library is taken while go-zfs runs a command. It finds zfs by the PATH of this process and has one Runner for all.
+// library is taken while go-zfs runs a command. It finds zfs by this process's PATH, passes on
+// this process's environment, and has one Runner for all.
 var library = make(chan struct{}, 1)
 
 // byLibrary runs a read of go-zfs's. It has no contexts, so that the deadline becomes its timeout; a cancel is seen before and
@@ -42,7 +45,7 @@ func byLibrary[T any](ctx context.Context, z *ZFS, command []string, read func()
 	return found, libraryFailure(ctx, command, err)
 }
 
-// borrowEnvironment makes this process's PATH and go-zfs's Runner as z's children would have them, until the returned
+// borrowEnvironment makes this process's environment and go-zfs's Runner as z's children would have them, until the returned
 // function is called.
 func (z *ZFS) borrowEnvironment(ctx context.Context) (giveBack func() error, err error) {
 	runner := &gozfs.Runner{Timeout: z.timeout, Grace: z.grace}
@@ -50,11 +53,34 @@ func (z *ZFS) borrowEnvironment(ctx context.Context) (giveBack func() error, err
 		runner.Timeout = max(time.Until(end), time.Millisecond)
 	}
 	gozfs.SetRunner(runner)
-	if z.path == "" {
-		return func() error { return nil }, nil
+	var undo []func() error
+	giveBack = func() error { return undoAll(undo) }
+	for _, v := range z.overrides() {
+		name, text, _ := strings.Cut(v, "=")
+		undo = append(undo, restore(name))
+		if err := os.Setenv(name, text); err != nil {
+			return nil, errors.Join(err, giveBack())
+		}
 	}
-	old := os.Getenv("PATH")
-	return func() error { return os.Setenv("PATH", old) }, os.Setenv("PATH", z.searchPath())
+	return giveBack, nil
+}
+
+// restore returns what makes a variable as it is now.
+func restore(name string) func() error {
+	old, was := os.LookupEnv(name)
+	if !was {
+		return func() error { return os.Unsetenv(name) }
+	}
+	return func() error { return os.Setenv(name, old) }
+}
+
+// undoAll undoes the latest first: a variable may have been set twice.
+func undoAll(undo []func() error) error {
+	var errs []error
+	for _, f := range slices.Backward(undo) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
 }
 
 // guarded makes an error of a panic: go-zfs indexes the fields of a line without counting them.

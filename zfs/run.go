@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -29,12 +28,12 @@ func (z *ZFS) run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd.Stdout, cmd.Stderr = out, said
 	begin := time.Now()
 	err := z.finish(ctx, cmd, args, said)
-	z.log.Debug("zfs command", "command", strings.Join(args, " "), "took", time.Since(begin), "bytes", out.Len(), "err", err)
+	z.log.Debug("zfs command", "command", spoken(args), "took", time.Since(begin), "bytes", out.Len(), "err", err)
 	switch {
 	case errors.Is(err, errGivenUp):
 		return nil, err // the buffer is still the child's
 	case err == nil && out.cut:
-		return nil, fmt.Errorf("%s: more than %d bytes: %w", strings.Join(args, " "), maxOutput, ErrOutput)
+		return nil, fmt.Errorf("%s: more than %d bytes: %w", spoken(args), maxOutput, ErrOutput)
 	}
 	return out.Bytes(), err
 }
@@ -52,7 +51,7 @@ func (z *ZFS) finish(ctx context.Context, cmd *exec.Cmd, args []string, said *ex
 		return &Error{Command: args, Exit: -1, Kind: ErrTimeout, Cause: err}
 	}
 	if err == nil && said.Len() > 0 {
-		z.log.Warn("zfs warned", "command", strings.Join(args, " "), "said", plain(said.String()))
+		z.log.Warn("zfs warned", "command", spoken(args), "said", plain(said.String()))
 	}
 	return failure(ctx, args, err, said.String())
 }
@@ -92,7 +91,7 @@ func (z *ZFS) bounded(ctx context.Context, f func() error) error {
 	}
 }
 
-// find returns where a command is. The folder of the options goes first, as in environ, for the child's own children.
+// find returns where a command is. The folder of the options goes first, as in overrides, for the child's own children.
 func (z *ZFS) find(name string) string {
 	if z.path == "" {
 		return name
@@ -103,17 +102,17 @@ func (z *ZFS) find(name string) string {
 	return name
 }
 
-// environ is this process's environment with messages untranslated and the folder of the options first on PATH.
-func (z *ZFS) environ() []string {
-	env := append(os.Environ(), "LC_ALL=C")
-	if z.path != "" {
-		env = append(env, "PATH="+z.searchPath())
-	}
-	return env
-}
+// environ is this process's environment and, over it, the commands' own.
+func (z *ZFS) environ() []string { return append(os.Environ(), z.overrides()...) }
 
-func (z *ZFS) searchPath() string {
-	return strings.Join([]string{z.path, os.Getenv("PATH")}, string(os.PathListSeparator))
+// overrides are what the commands' environment has differently: messages untranslated, the options' variables, and the
+// options' folder first on PATH.
+func (z *ZFS) overrides() []string {
+	vars := append([]string{"LC_ALL=C"}, z.env...)
+	if z.path != "" {
+		vars = append(vars, "PATH="+z.path+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
+	return vars
 }
 
 // absolute keeps a folder meaning the same wherever a command runs.

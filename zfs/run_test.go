@@ -94,11 +94,12 @@ func TestFolderOfTheOptionsComesFirst(t *testing.T) {
 	}
 	t.Setenv("PATH", other+":"+os.Getenv("PATH"))
 	t.Setenv("LC_ALL", "de_DE.UTF-8")
-	z, dir := fake(t, `echo "$LC_ALL $PATH" >$DIR/env`)
+	z, dir := fake(t, `echo "$LC_ALL $MACHINE $PATH" >$DIR/env`)
+	z.env = []string{"MACHINE=7"}
 	if err := z.Sync(testContext(t), "tank"); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := string(readFile(t, dir, "env")), "C "+dir+":"+other+":"; !strings.HasPrefix(got, want) {
+	if got, want := string(readFile(t, dir, "env")), "C 7 "+dir+":"+other+":"; !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q first", got, want)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 )
 
@@ -50,7 +49,7 @@ func (z *ZFS) start(ctx context.Context, args []string, stdin, stdout *os.File) 
 	if err := c.cmd.Start(); err != nil {
 		return nil, &Error{Command: args, Exit: -1, Cause: err}
 	}
-	z.log.Debug("zfs stream begins", "command", strings.Join(args, " "))
+	z.log.Debug("zfs stream begins", "command", spoken(args))
 	go c.await(ctx, z)
 	return c, nil
 }
@@ -64,7 +63,7 @@ func (c *child) await(ctx context.Context, z *ZFS) {
 	} else {
 		c.err = failure(ctx, c.args, err, c.said.String())
 	}
-	z.log.Debug("zfs stream ended", "command", strings.Join(c.args, " "), "took", time.Since(begin), "err", c.err)
+	z.log.Debug("zfs stream ended", "command", spoken(c.args), "took", time.Since(begin), "err", c.err)
 }
 
 // outcome waits for the end and returns how it was.

@@ -12,6 +12,7 @@ const DefaultTimeout = time.Minute
 // Options says how the commands are found and run.
 type Options struct {
 	Path    string        // folder put first on PATH for zfs and zpool; "" takes PATH as it is
+	Env     []string      // NAME=value, for the commands only, over this process's environment
 	Log     *slog.Logger  // each command at level debug, warnings at level warn; nil for none
 	Timeout time.Duration // of a short command, 0 for DefaultTimeout; a stream has none
 }
@@ -19,6 +20,7 @@ type Options struct {
 // ZFS runs zfs and zpool. It remembers nothing of what they say and may be used by several goroutines at once.
 type ZFS struct {
 	path    string
+	env     []string
 	log     *slog.Logger
 	timeout time.Duration
 	grace   time.Duration // between SIGTERM and SIGKILL, and again until a child that cannot die is given up
@@ -27,7 +29,7 @@ type ZFS struct {
 
 // New returns an adapter. It runs nothing: a missing zfs is found by the first command.
 func New(o Options) *ZFS {
-	z := &ZFS{path: absolute(o.Path), log: o.Log, timeout: o.Timeout, grace: 5 * time.Second}
+	z := &ZFS{path: absolute(o.Path), env: o.Env, log: o.Log, timeout: o.Timeout, grace: 5 * time.Second}
 	if z.log == nil {
 		z.log = slog.New(slog.DiscardHandler)
 	}
