@@ -21,7 +21,21 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "lab-server" {
 		os.Exit(serveForTest(os.Args[2], os.Args[3]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "lab-task" {
+		os.Exit(answerForTest(os.Args[2]))
+	}
 	os.Exit(m.Run())
+}
+
+// answerForTest is a task: it answers on PORT0 with 200 while a file exists, else 503.
+func answerForTest(file string) int {
+	err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT0"), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := os.Stat(file); err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 var fast = Timing{Heartbeat: 20 * time.Millisecond, Offers: 50 * time.Millisecond, KillGrace: time.Second, SecondsUnit: 20 * time.Millisecond, ScaleApps: 200 * time.Millisecond}
