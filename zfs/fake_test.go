@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,17 +70,32 @@ func within(t *testing.T, what string, f func()) {
 	}
 }
 
-// appears waits for a file that a fake makes when it is ready.
-func appears(t *testing.T, file string) {
+// eventually waits until something is so, and marks the test as failed if it never is. It may be called by any goroutine.
+func eventually(t *testing.T, what string, so func() bool) bool {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		if _, err := os.Stat(file); err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s does not appear", file)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if so() {
+			return true
 		}
 	}
+	t.Errorf("waited in vain: %s", what)
+	return false
+}
+
+// appears waits for a file that a fake makes when it is ready.
+func appears(t *testing.T, file string) bool {
+	t.Helper()
+	return eventually(t, file, func() bool { _, err := os.Stat(file); return err == nil })
+}
+
+// gone waits for the process of a fake, which has told its number in $DIR/pid, to end.
+func gone(t *testing.T, dir string) bool {
+	t.Helper()
+	return eventually(t, "the end of zfs", func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "pid"))
+		pid, ended := strings.CutSuffix(string(b), "\n")
+		return err == nil && ended && exec.Command("kill", "-0", pid).Run() != nil
+	})
 }
 
 func readFile(t *testing.T, elem ...string) []byte {
