@@ -204,6 +204,7 @@ func (t *transfer) push(ctx context.Context, l leg) error {
 	if reply.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
 		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, t.s.Peer)
 	}
+	reply.Receiving = false // it was read before the target let go of its end
 	t.dst = reply
 	return nil
 }

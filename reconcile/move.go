@@ -91,7 +91,7 @@ func (a *appCase) copyTo(vc *volumeCase, from, to *state.Node) (state.Decision, 
 		return a.stall("volume %s on %s is %s at epoch %s while %s is primary: nothing is touched", vc.want.Name, to.Hostname, dst.Role, dst.Epoch, from.Hostname)
 	case dst.ResumeToken != "":
 		return a.sendTo(vc, from, to, state.Resume, pending, epoch)
-	case dst.Receiving:
+	case dst.Receiving && unsentRound(src, dst, epoch) != "":
 		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
 	case diverged(src, dst):
 		return a.setAside(vc, dst, to, "it cannot be brought up to date from "+string(from.Hostname))
