@@ -18,16 +18,17 @@ const (
 	retryPause  = 10 * time.Millisecond // between two attempts at a backend that refuses: its task has just started
 	slowDial    = 20 * time.Millisecond // a lost packet of one must not hold up all behind it
 	acceptPause = 50 * time.Millisecond // after a failed accept, most likely for want of file descriptors
-	linger      = time.Second           // how long a client that was turned away may take to notice
+	lingerTime  = time.Second           // how long a client that was turned away may take to notice
 )
 
 // endpoint is one address that the gate listens on, and the connections that came through it.
 type endpoint struct {
-	at   state.Endpoint
-	dial net.Dialer
-	slow time.Duration // who dials longer no longer holds up the line
-	log  *slog.Logger
-	line line
+	at     state.Endpoint
+	dial   net.Dialer
+	slow   time.Duration // who dials longer no longer holds up the line
+	linger time.Duration // for a client that is turned away
+	log    *slog.Logger
+	line   line
 
 	ctx    context.Context // ends when the endpoint closes
 	cancel context.CancelFunc
@@ -41,11 +42,12 @@ type endpoint struct {
 
 func (g *Gate) newEndpoint(r state.Route) *endpoint {
 	e := &endpoint{
-		at:    r.Endpoint,
-		dial:  net.Dialer{Timeout: g.options.DialTimeout},
-		slow:  g.slow,
-		log:   g.log.With("app", r.App, "endpoint", r.Endpoint.Name),
-		links: map[*link]struct{}{},
+		at:     r.Endpoint,
+		dial:   net.Dialer{Timeout: g.options.DialTimeout},
+		slow:   g.slow,
+		linger: g.linger,
+		log:    g.log.With("app", r.App, "endpoint", r.Endpoint.Name),
+		links:  map[*link]struct{}{},
 	}
 	e.ctx, e.cancel = context.WithCancel(g.ctx)
 	return e
@@ -193,7 +195,7 @@ func (e *endpoint) join(client, up *net.TCPConn, backend string) *link {
 func (e *endpoint) turnAway(client *net.TCPConn) {
 	defer context.AfterFunc(e.ctx, func() { client.Close() })()
 	defer client.Close()
-	if client.CloseWrite() != nil || client.SetReadDeadline(time.Now().Add(linger)) != nil {
+	if client.CloseWrite() != nil || client.SetReadDeadline(time.Now().Add(e.linger)) != nil {
 		return // it is gone already
 	}
 	io.Copy(io.Discard, client) // its end is all that matters, for whatever reason

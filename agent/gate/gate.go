@@ -31,7 +31,8 @@ var (
 type Gate struct {
 	options Options
 	log     *slog.Logger
-	slow    time.Duration // slowDial, but in tests
+	slow    time.Duration // slowDial, and
+	linger  time.Duration // lingerTime, but in tests
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before it
@@ -47,7 +48,7 @@ type Gate struct {
 func New(o Options) (*Gate, error) {
 	o.DialTimeout = cmp.Or(o.DialTimeout, time.Second)
 	o.Retry = cmp.Or(o.Retry, time.Second)
-	g := &Gate{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), slow: slowDial, endpoints: map[key]*endpoint{}}
+	g := &Gate{options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), slow: slowDial, linger: lingerTime, endpoints: map[key]*endpoint{}}
 	var err error
 	g.table, err = load(o.File, g.log)
 	if err != nil {

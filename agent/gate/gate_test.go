@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"runtime"
 	"slices"
@@ -36,7 +37,7 @@ func run(t testing.TB, o Options) *Gate {
 	t.Helper()
 	o.DialTimeout = patience // on a busy machine an attempt may take long; an aborted one would be seen by the backend
 	g := newGate(t, o)
-	g.slow = patience
+	g.slow, g.linger = patience, patience
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
@@ -260,6 +261,11 @@ func TestHoldOverIsACleanEnd(t *testing.T) {
 			if b, err := io.ReadAll(c); err != nil || len(b) > 0 {
 				t.Errorf("got %q, %v; want a clean end", b, err)
 			}
+			for range 100 { // it may finish its sentence
+				if _, err := io.WriteString(c, "hello?"); err != nil {
+					t.Fatalf("after the end: %v", err)
+				}
+			}
 		})
 	}
 }
@@ -413,10 +419,14 @@ func TestVanishedEndpointIsClosed(t *testing.T) {
 	if _, err := net.Dial("tcp", address(at)); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial: %v, want refused", err)
 	}
-	moved := freeEndpoint(t)
-	r.Endpoint = moved
 	set(t, g, r)
-	hear(t, dial(t, moved), "x")
+	hear(t, dial(t, at), "x")
+	r.Endpoint = freeEndpoint(t) // the same endpoint at another address
+	set(t, g, r)
+	hear(t, dial(t, r.Endpoint), "x")
+	if _, err := net.Dial("tcp", address(at)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial where it was: %v, want refused", err)
+	}
 }
 
 func TestEndClosesAllAndWaits(t *testing.T) {
@@ -443,9 +453,19 @@ func TestEndClosesAllAndWaits(t *testing.T) {
 	c, held := dial(t, at), dial(t, blocked)
 	hear(t, c, "x")
 	eventually(t, "one waits", func() bool { return waitingAt(g, r) >= 2 })
+	g.mu.Lock()
+	endpoints := slices.Collect(maps.Values(g.endpoints))
+	g.mu.Unlock()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	for _, e := range endpoints {
+		e.mu.Lock()
+		if n := len(e.links) + e.line.length(); n > 0 {
+			t.Errorf("%s: %d connections outlived Run", e.at.Name, n)
+		}
+		e.mu.Unlock()
 	}
 	for _, c := range []net.Conn{c, held} {
 		if b, err := io.ReadAll(c); err != nil || len(b) > 0 {
