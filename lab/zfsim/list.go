@@ -32,8 +32,10 @@ func (c *cli) list(opts []opt, names []string) error {
 	}
 	v := c.viewer()
 	v.sort(objs, opts)
-	if len(objs) == 0 && c.rc == 0 && !f.has('H') {
-		fmt.Fprintln(c.err, "no datasets available")
+	if len(objs) == 0 {
+		if c.rc == 0 && !f.has('H') {
+			fmt.Fprintln(c.err, "no datasets available")
+		}
 		return nil
 	}
 	c.table(v, objs, cols, f)

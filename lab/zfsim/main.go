@@ -18,6 +18,8 @@ type cli struct {
 	err  io.Writer
 	name string // subcommand
 	rc   int
+
+	ignored bool // a received snapshot was already there
 }
 
 // command is one subcommand.

@@ -36,24 +36,25 @@ type progress struct {
 	Object, Offset uint64 // the next record wanted
 	Bytes          uint64 // of the stream
 	Journal, Pack  uint64 // good lengths
+	Held           uint64 // room that a receive keeps which found too little
 }
 
-const progressSize = 44
+const progressSize = 52
 
 func (p progress) encode() []byte {
 	b := make([]byte, 0, progressSize)
-	for _, v := range []uint64{p.Object, p.Offset, p.Bytes, p.Journal, p.Pack} {
+	for _, v := range []uint64{p.Object, p.Offset, p.Bytes, p.Journal, p.Pack, p.Held} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
 func decodeProgress(b []byte) (progress, error) {
-	if len(b) != progressSize || crc32.ChecksumIEEE(b[:40]) != binary.LittleEndian.Uint32(b[40:]) {
+	if len(b) != progressSize || crc32.ChecksumIEEE(b[:48]) != binary.LittleEndian.Uint32(b[48:]) {
 		return progress{}, errors.New("progress of a receive is damaged")
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
-	return progress{u(0), u(1), u(2), u(3), u(4)}, nil
+	return progress{u(0), u(1), u(2), u(3), u(4), u(5)}, nil
 }
 
 func (m *machine) recvDir(p *pool, d *dataset) string {
@@ -93,7 +94,11 @@ func (m *machine) progressOf(p *pool, d *dataset) progress {
 	return at
 }
 
-func (m *machine) partialBytes(p *pool, d *dataset) uint64 { return m.progressOf(p, d).Pack }
+// partialBytes is the room that a receive takes. One that found too little keeps all it found, as with OpenZFS.
+func (m *machine) partialBytes(p *pool, d *dataset) uint64 {
+	at := m.progressOf(p, d)
+	return max(at.Pack, at.Held)
+}
 
 // token is the resume token of a dataset.
 func (m *machine) token(p *pool, d *dataset) string {
@@ -127,6 +132,7 @@ func (m *machine) openPartial(p *pool, d *dataset, resume bool) (*partial, error
 	if pt.mark, err = os.OpenFile(filepath.Join(pt.dir, "progress"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, err
 	}
+	pt.at.Held = 0
 	return pt, pt.openJournal()
 }
 

@@ -47,7 +47,7 @@ func (c *cli) refreshFor(props []string, pools []*pool) error {
 		return nil
 	}
 	for _, p := range pools {
-		if err := c.m.refresh(p); err != nil {
+		if err := c.m.refresh(p, scanAge); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ type receiving struct {
 	props  map[string]string // -o
 	target string            // file system
 	snap   string            // name of the snapshot to make
+	read   int64             // bytes of the stream before this one
 	begin  stream.Begin
 	what   string // beginning of error messages
 	in     *stream.Reader
@@ -32,6 +33,7 @@ type receiving struct {
 	partial *partial
 	room    uint64
 	quota   bool // it is a quota that limits room
+	said    bool // announced by -v
 }
 
 func (c *cli) receive(opts []opt, args []string) error {
@@ -87,7 +89,11 @@ func (c *cli) receiveAll(f flagSet, props map[string]string, target string) erro
 	if !begin.Compound {
 		return c.receiveOne(r, begin, f, props, target)
 	}
-	for {
+	return c.receivePackage(r, f, props, target)
+}
+
+func (c *cli) receivePackage(r *stream.Reader, f flagSet, props map[string]string, target string) error {
+	for ignored := 0; ; {
 		begin, err := r.Begin()
 		if errors.Is(err, stream.ErrMagic) && r.EndPackage() {
 			return nil
@@ -95,8 +101,31 @@ func (c *cli) receiveAll(f flagSet, props map[string]string, target string) erro
 		if err != nil {
 			return errors.New("cannot receive: incomplete stream")
 		}
+		// After a snapshot that is already there, 2.1 passes over the next stream, and cannot go on with the one after.
+		if ignored++; c.m.old && c.ignored && ignored == 1 {
+			if err := drain(r); err != nil {
+				return err
+			}
+			continue
+		}
+		if !c.ignored {
+			ignored = 0
+		}
 		if err := c.receiveOne(r, begin, f, props, target); err != nil {
 			return err
+		}
+	}
+}
+
+// drain reads to the end of a stream.
+func drain(r *stream.Reader) error {
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			return errors.New("cannot receive incremental stream: incomplete stream")
+		}
+		if rec.Kind == 0 {
+			return nil
 		}
 	}
 }
@@ -125,7 +154,7 @@ func (c *cli) readBegin(r *stream.Reader) (stream.Begin, error) {
 }
 
 func (c *cli) receiveOne(r *stream.Reader, begin stream.Begin, f flagSet, props map[string]string, target string) error {
-	rv := &receiving{c: c, f: f, props: props, begin: begin, in: r}
+	rv := &receiving{c: c, f: f, props: props, begin: begin, in: r, read: r.Read}
 	rv.target, rv.snap, _ = strings.Cut(target, "@")
 	if rv.snap == "" {
 		_, rv.snap, _ = strings.Cut(begin.ToName, "@")
@@ -168,21 +197,15 @@ func (rv *receiving) ignore(start time.Time) error {
 		rv.c.printf("snap %s@%s already exists; ignoring\n", rv.target, rv.snap)
 		rv.rate(start, 0)
 	}
-	for {
-		rec, err := rv.in.Next()
-		if err != nil {
-			return errors.New(rv.what + "incomplete stream")
-		}
-		if rec.Kind == 0 {
-			return nil
-		}
-	}
+	rv.c.ignored = true
+	return drain(rv.in)
 }
 
 func (rv *receiving) say(verb string) {
-	if !rv.f.has('v') {
+	if !rv.f.has('v') || rv.said {
 		return
 	}
+	rv.said = true
 	kind := "full"
 	if rv.begin.FromGUID != 0 {
 		kind = "incremental"
@@ -192,7 +215,7 @@ func (rv *receiving) say(verb string) {
 
 func (rv *receiving) report(start time.Time) {
 	if rv.f.has('v') {
-		rv.rate(start, rv.in.Read-stream.HeadSize)
+		rv.rate(start, rv.in.Read-rv.read)
 	}
 }
 
@@ -204,7 +227,6 @@ func (rv *receiving) rate(start time.Time, n int64) {
 // start checks the destination and notes in the pool that a receive runs.
 func (rv *receiving) start() error {
 	pool := poolOf(rv.target)
-	fn := rv.enter
 	if rv.f.has('n') {
 		err := rv.c.view(pool, func(tx *txn) error { return rv.check(tx) })
 		if err == nil {
@@ -215,7 +237,12 @@ func (rv *receiving) start() error {
 	if _, err := rv.c.m.load(pool); errors.Is(err, errNoPool) {
 		return printed{fmt.Errorf("cannot open '%s': %w\n%sunable to restore to destination", parentOrSelf(rv.target), errNotExist, rv.what)}
 	}
-	err := rv.c.update(pool, fn)
+	if rv.f.has('F') && rv.begin.FromGUID != 0 && !rv.begin.Resuming() {
+		if err := rv.c.update(pool, rv.rewind); err != nil {
+			return err
+		}
+	}
+	err := rv.c.update(pool, rv.enter)
 	if err == nil {
 		rv.say("receiving")
 		rv.c.out.Flush() // shown while it runs; the write error shows at the end
@@ -289,9 +316,14 @@ func (rv *receiving) checkIncrement(tx *txn, d *dataset) error {
 		if s.GUID == rv.begin.ToGUID {
 			return errIgnored
 		}
-		if d.snapByGUID(rv.begin.FromGUID) != nil && !tx.m.old {
+		if !tx.m.old {
 			return errIgnored // 2.3 looks at the name alone
 		}
+		rv.say("receiving")
+		return printed{fmt.Errorf("cannot restore to %s@%s: destination already exists", rv.target, rv.snap)}
+	}
+	if !rv.f.has('n') {
+		rv.say("receiving") // what follows is found by the kernel, after the announcement
 	}
 	base := d.snapByGUID(rv.begin.FromGUID)
 	if base == nil {
@@ -343,13 +375,13 @@ func (rv *receiving) enter(tx *txn) error {
 		d.Hist = store.Hist{tx.txg: fsOverhead}
 		d.Recv = rv.newState(tx, true)
 	case d.Recv == nil:
-		if err := rv.rewind(tx, d); err != nil {
-			return err
-		}
 		d.Recv = rv.newState(tx, false)
 	}
 	rv.applyProps(d)
 	rv.id, rv.recv, rv.p = d.ID, *d.Recv, tx.p
+	if err := tx.m.refresh(tx.p, 0); err != nil {
+		return err
+	}
 	sp := tx.m.space(tx.p)
 	rv.room, rv.quota = sp.available(d), sp.quotaBound(d)
 	rv.base, rv.hist, rv.keep = d.Tree, d.Hist, tx.p.keepTxg(d)
@@ -363,27 +395,17 @@ func (rv *receiving) newState(tx *txn, fresh bool) *recvState {
 		ToName: rv.begin.ToName, Features: rv.begin.Features, Creation: int64(rv.begin.Creation)}
 }
 
-// rewind is -F: what came after the base goes, and the head becomes the base again.
-func (rv *receiving) rewind(tx *txn, d *dataset) error {
-	if !rv.f.has('F') {
-		return nil
+// rewind is -F, a step of its own before the receive: what came after the base goes, and the head becomes the base.
+func (rv *receiving) rewind(tx *txn) error {
+	if err := rv.check(tx); err != nil {
+		return err
 	}
+	d := tx.p.find(rv.target)
 	base := d.snapByGUID(rv.begin.FromGUID)
 	for i := len(d.Snaps) - 1; i >= 0 && d.Snaps[i] != base; i-- {
 		tx.dropSnap(d, d.Snaps[i])
 	}
-	if err := tx.resetTo(d, base); err != nil {
-		return err
-	}
-	// The head's tree must be known before the stream comes, so this is done at once.
-	pending := tx.p.Pending
-	tx.p.Pending = nil
-	for _, o := range pending {
-		if err := tx.m.carryOut(tx.p, tx.s, o); err != nil {
-			return err
-		}
-	}
-	return nil
+	return tx.resetTo(d, base)
 }
 
 // applyProps sets the plain -o properties at once; the quota-like ones wait until the data is there.
@@ -421,6 +443,7 @@ func (rv *receiving) take() error {
 			return rv.partial.checkpoint()
 		}
 		if uint64(rv.partial.pack.Size())+uint64(len(rec.Payload)) > rv.room {
+			rv.partial.at.Held = rv.room
 			return errFull
 		}
 		if err := rv.partial.add(rec, rv.in.Read); err != nil {

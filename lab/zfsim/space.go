@@ -78,14 +78,14 @@ func (m *machine) scanOptions(p *pool, d *dataset, txg uint64, pack *store.Pack)
 		Mounted: func(target string) bool { return len(target) > len(heads) && target[:len(heads)] == heads }}
 }
 
-// refresh looks at the heads whose figures may be out of date: all that are older than 5 s, or, where looking takes
-// long, older than twenty times as long.
-func (m *machine) refresh(p *pool) error {
+// refresh looks at the heads whose figures are older than age, or, where looking takes long, than twenty times as
+// long.
+func (m *machine) refresh(p *pool, age time.Duration) error {
 	s := m.store(p)
 	defer s.Close()
 	for _, d := range p.Datasets {
 		info := m.fresh(p, d)
-		if info != nil && time.Since(info.At) < max(scanAge, 20*info.Took) {
+		if info != nil && time.Since(info.At) < max(age, 20*info.Took) {
 			continue
 		}
 		if _, err := m.rescan(p, s, d); err != nil {

@@ -87,7 +87,7 @@ func (m *machine) newPool(name, file string, props map[string]string) (*pool, er
 	case st.Size() < minVdev:
 		return nil, errors.New("one or more devices is less than the minimum size (64M)")
 	}
-	return &pool{Name: name, GUID: newGUID(), Vdev: path, Size: vdevSize(uint64(st.Size())), Txg: 3, Created: time.Now().Unix(),
+	return &pool{Name: name, GUID: newGUID(), Vdev: path, Size: vdevSize(uint64(st.Size())), Txg: 7, NextID: 53, Created: time.Now().Unix(),
 		Props: props}, nil
 }
 
@@ -287,7 +287,7 @@ func (c *cli) poolTable(ps []*pool, cols, head []string, f flagSet) error {
 		rows = append(rows, head)
 	}
 	for _, p := range ps {
-		if err := c.m.refresh(p); err != nil {
+		if err := c.m.refresh(p, scanAge); err != nil {
 			return err
 		}
 		sp, row := c.m.space(p), make([]string, len(cols))
@@ -333,7 +333,7 @@ func (c *cli) poolGet(opts []opt, args []string) error {
 		rows = append(rows, upper(fields))
 	}
 	for _, p := range ps {
-		if err := c.m.refresh(p); err != nil {
+		if err := c.m.refresh(p, scanAge); err != nil {
 			return err
 		}
 		sp := c.m.space(p)
