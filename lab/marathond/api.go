@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"crypto/subtle"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -287,7 +286,7 @@ func (s *Server) serveFaults(w http.ResponseWriter, r *http.Request) {
 		var f FaultRequest
 		d := json.NewDecoder(r.Body)
 		d.DisallowUnknownFields()
-		if err := errors.Join(d.Decode(&f)); err != nil {
+		if err := d.Decode(&f); err != nil {
 			s.write(w, r, nil, apiErr(400, "%v", err))
 			return
 		}

@@ -175,17 +175,17 @@ func (s *Server) createApp(r *http.Request) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		d, err := s.deploy(now, map[string]target{id: {def: def}}, flag(r, "force", false))
+		d, err := s.accept(now, map[string]target{id: {def: def}}, flag(r, "force", false))
 		if err != nil {
 			return nil, err
 		}
-		return s.created(now, r, id, d), nil
+		s.publishPost(now, r, s.m.app(id).fullJSON())
+		s.begin(now, d)
+		return s.created(id, d), nil
 	})
 }
 
-func (s *Server) created(now time.Time, r *http.Request, id string, d *deployment) *answer {
-	full := s.m.app(id).fullJSON()
-	s.publishPost(now, r, full)
+func (s *Server) created(id string, d *deployment) *answer {
 	body := s.m.app(id).fullJSON()
 	delete(body, "versionInfo")
 	body["tasksStaged"], body["tasksRunning"], body["tasksHealthy"], body["tasksUnhealthy"] = 0, 0, 0, 0
@@ -292,11 +292,12 @@ func (s *Server) putApp(r *http.Request, id string, create bool) (*answer, error
 		if err != nil {
 			return nil, err
 		}
-		d, err := s.deploy(now, map[string]target{id: t}, flag(r, "force", false))
+		d, err := s.accept(now, map[string]target{id: t}, flag(r, "force", false))
 		if err != nil {
 			return nil, err
 		}
 		s.publishPost(now, r, s.m.app(id).fullJSON())
+		s.begin(now, d)
 		a := deployed(d)
 		if !existed {
 			a.status, a.location = 201, s.URL()+id

@@ -187,7 +187,7 @@ func (s *Server) deleteTasks(r *http.Request) (*answer, error) {
 	ids := []string{}
 	for _, v := range in["ids"].([]any) {
 		id := v.(string)
-		if _, valid := appOfTask(id); !valid {
+		if !taskIDRE.MatchString(id) {
 			return nil, apiErr(400, "Invalid task id '%s'. [Task id %s is not valid]", id, id)
 		}
 		ids = append(ids, id)

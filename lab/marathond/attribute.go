@@ -81,8 +81,9 @@ func (v value) String() string {
 		return "[" + joinRanges(v.ranges, ",") + "]"
 	case setAttribute:
 		return "{" + strings.Join(slices.Sorted(slices.Values(v.set)), ",") + "}"
+	default:
+		return v.text
 	}
-	return v.text
 }
 
 // scalarText has at most three fraction digits and no trailing zeros.
@@ -112,8 +113,9 @@ func (v value) masterJSON() any {
 		return "[" + joinRanges(v.ranges, ", ") + "]"
 	case setAttribute:
 		return "{" + strings.Join(v.set, ", ") + "}"
+	default:
+		return v.text
 	}
-	return v.text
 }
 
 // protoJSON is the operator API's form of an attribute or resource.

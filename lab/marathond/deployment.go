@@ -44,9 +44,18 @@ func (s *Server) nextVersion(now time.Time) string {
 	return v
 }
 
-// deploy makes the targets the definitions in force and starts carrying them out. Without force it refuses when
-// a running deployment affects the same apps; with force it cancels those.
+// deploy accepts the targets and starts carrying them out.
 func (s *Server) deploy(now time.Time, targets map[string]target, force bool) (*deployment, error) {
+	d, err := s.accept(now, targets, force)
+	if err == nil {
+		s.begin(now, d)
+	}
+	return d, err
+}
+
+// accept makes the targets the definitions in force. Without force it refuses when a running deployment affects the same
+// apps; with force it cancels those.
+func (s *Server) accept(now time.Time, targets map[string]target, force bool) (*deployment, error) {
 	version := s.nextVersion(now)
 	changes, err := s.changesFor(targets, version)
 	if err != nil {
@@ -61,7 +70,6 @@ func (s *Server) deploy(now time.Time, targets map[string]target, force bool) (*
 	}
 	d := &deployment{ID: uuid.NewString(), Version: version, Changes: changes, Steps: steps}
 	s.enforce(d)
-	s.begin(now, d)
 	return d, nil
 }
 

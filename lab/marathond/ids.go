@@ -85,21 +85,6 @@ func (v Version) taskID(instance string, incarnation int) string {
 	return fmt.Sprintf("%s._app.%d", instance, incarnation)
 }
 
-// appOfTask recovers the app id from a task or instance id of any version.
-func appOfTask(id string) (string, bool) {
-	if !taskIDRE.MatchString(id) {
-		return "", false
-	}
-	safe := id
-	for _, mark := range []string{".instance-", ".marathon-"} {
-		if i := strings.LastIndex(id, mark); i > 0 {
-			return "/" + strings.ReplaceAll(id[:i], "_", "/"), true
-		}
-	}
-	safe = safe[:strings.LastIndexByte(safe, '.')]
-	return "/" + strings.ReplaceAll(safe, "_", "/"), true
-}
-
 const stampLayout = "2006-01-02T15:04:05.000Z"
 
 // stamp prints a time as Marathon does: UTC, exactly milliseconds. Stamps order as strings.

@@ -7,7 +7,7 @@ import (
 )
 
 // addInstance makes a scheduled instance: wanted, not placed yet.
-func (s *Server) addInstance(now time.Time, a *app) *instance {
+func (s *Server) addInstance(now time.Time, a *app) {
 	s.m.Seq++
 	i := &instance{
 		ID: s.opt.Emulate.newInstanceID(a.id()), App: a.id(), Seq: s.m.Seq, Incarnation: 1,
@@ -15,7 +15,6 @@ func (s *Server) addInstance(now time.Time, a *app) *instance {
 	}
 	s.m.Instances[i.ID] = i
 	s.setCondition(now, i, condScheduled)
-	return i
 }
 
 // setCondition changes a condition and announces it.

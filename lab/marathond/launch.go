@@ -315,7 +315,7 @@ func (s *Server) spawn(t *mesosTask) error {
 		return fmt.Errorf("executor: %w", err)
 	}
 	argv := append(slices.Clone(s.opt.Executor), t.Folder)
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it outlives every context of this process
 	cmd.ExtraFiles = []*os.File{alive, control}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = t.Folder

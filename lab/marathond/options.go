@@ -28,8 +28,9 @@ func (v Version) full() string {
 		return "1.5.15"
 	case V111:
 		return "1.11.24"
+	default:
+		return "1.8.222"
 	}
-	return "1.8.222"
 }
 
 // Resources are what an agent offers. CPUs are shares of a core, Mem and Disk are MiB, Ports is a range such as

@@ -192,7 +192,7 @@ func inRanges(rs []portInterval, p int) bool {
 
 // portFree asks the system, because others than the lab's tasks use the machine's ports as well.
 func portFree(ip string, port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port))) //nolint:noctx // taking a port does not wait
 	if err != nil {
 		return false
 	}
@@ -200,16 +200,14 @@ func portFree(ip string, port int) bool {
 }
 
 // schedule places every scheduled instance that fits somewhere and is not held back.
-func (s *Server) schedule(now time.Time) bool {
-	moved := false
+func (s *Server) schedule(now time.Time) {
 	for _, id := range s.m.appIDs() {
 		for _, i := range s.m.instances(id) {
 			if i.Condition == condScheduled && i.Goal == goalRunning && !s.heldBack(now, id) {
-				moved = s.placeInstance(now, s.m.app(id), i) || moved
+				s.placeInstance(now, s.m.app(id), i)
 			}
 		}
 	}
-	return moved
 }
 
 func (s *Server) heldBack(now time.Time, id string) bool {
@@ -222,7 +220,7 @@ func (s *Server) heldBack(now time.Time, id string) bool {
 }
 
 // placeInstance offers every agent to one instance and launches it at the first that fits.
-func (s *Server) placeInstance(now time.Time, a *app, i *instance) bool {
+func (s *Server) placeInstance(now time.Time, a *app, i *instance) {
 	q := s.queueOf(now, a.id())
 	placed := s.placed(a)
 	q.beginRound()
@@ -231,9 +229,8 @@ func (s *Server) placeInstance(now time.Time, a *app, i *instance) bool {
 		q.record(now, o, reason)
 		if reason == "" {
 			s.launch(now, a, i, o.agent, ports)
-			return true
+			return
 		}
 	}
 	s.wakeBy(now.Add(s.opt.Timing.Offers))
-	return false
 }

@@ -32,7 +32,7 @@ type action struct {
 	Restart *restart `json:"restart,omitempty"` // set when a RestartApplication has begun
 }
 
-var errCycle = errors.New("Dependency graph has cyclic dependencies.")
+var errCycle = errors.New("Dependency graph has cyclic dependencies.") //nolint:staticcheck // Marathon's own text
 
 // real tells whether a change changes anything.
 func (c change) real() bool {

@@ -19,45 +19,44 @@ import (
 
 // probes runs the wanted checks, each in a goroutine of its own.
 type probes struct {
-	s       *Server
-	mu      sync.Mutex
-	ctx     context.Context // of Run: probes live no longer; nil before and after
-	running map[string]context.CancelFunc
-	group   sync.WaitGroup
+	wanted chan map[string]func(context.Context) // the newest set that nobody has looked at yet
 }
 
-func newProbes(s *Server) *probes { return &probes{s: s, running: map[string]context.CancelFunc{}} }
+func newProbes() *probes { return &probes{wanted: make(chan map[string]func(context.Context), 1)} }
 
-func (p *probes) open(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ctx = ctx
-}
-
-func (p *probes) wait() {
-	p.mu.Lock()
-	p.ctx = nil
-	p.mu.Unlock()
-	p.group.Wait()
-}
-
-// follow starts what is wanted and not running, and stops what is not wanted any more.
+// follow says which checks should run from now on. Only one caller at a time.
 func (p *probes) follow(wanted map[string]func(context.Context)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for key, cancel := range p.running {
-		if wanted[key] == nil {
-			cancel()
-			delete(p.running, key)
-		}
+	select {
+	case <-p.wanted:
+	default:
 	}
-	for key, probe := range wanted {
-		if p.ctx == nil || p.running[key] != nil {
-			continue
+	p.wanted <- wanted
+}
+
+// run starts what is wanted and stops what is not wanted any more, until ctx ends and every check has returned.
+func (p *probes) run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	running := map[string]context.CancelFunc{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case wanted := <-p.wanted:
+			for key, cancel := range running {
+				if wanted[key] == nil {
+					cancel()
+					delete(running, key)
+				}
+			}
+			for key, probe := range wanted {
+				if running[key] == nil {
+					var probeCtx context.Context
+					probeCtx, running[key] = context.WithCancel(ctx)
+					group.Go(func() { probe(probeCtx) })
+				}
+			}
 		}
-		ctx, cancel := context.WithCancel(p.ctx)
-		p.running[key] = cancel
-		p.group.Go(func() { probe(ctx) })
 	}
 }
 

@@ -27,7 +27,7 @@ func simulate(t *rapid.T, agents []Agent) *simulation {
 	opt := Options{Emulate: rapid.SampledFrom([]Version{V15, V18, V111}).Draw(t, "version"), Timing: fast, Dir: "/nowhere"}
 	s := &Server{opt: opt, agents: parsed, hub: newHub(opt.Emulate), m: newModel(), queue: map[string]*queueEntry{}, faults: &faults{}}
 	s.opt.Timing = s.opt.Timing.withDefaults()
-	s.probes = newProbes(s)
+	s.probes = newProbes()
 	return &simulation{Server: s, t: t, now: time.Unix(1e9, 0)}
 }
 

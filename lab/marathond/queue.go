@@ -74,13 +74,10 @@ func (s *Server) backOff(now time.Time, a *app) {
 	q.backoffUntil = now.Add(q.delay)
 }
 
-func (s *Server) resetBackoff(id string) bool {
-	q := s.queue[id]
-	if q == nil {
-		return false
+func (s *Server) resetBackoff(id string) {
+	if q := s.queue[id]; q != nil {
+		q.delay, q.backoffUntil = 0, time.Time{}
 	}
-	q.delay, q.backoffUntil = 0, time.Time{}
-	return true
 }
 
 // queueJSON lists the apps that still have instances to launch.

@@ -100,6 +100,7 @@ func (r *reader) read(f field, v any, path string) any {
 		r.checkText(f, v.(string), path)
 	case number, whole:
 		r.checkNumber(f, v.(float64), path)
+	default: // nothing more to check
 	}
 	return v
 }
@@ -121,8 +122,9 @@ func (f field) accepts(v any) bool {
 	case list:
 		_, ok := v.([]any)
 		return ok
+	default:
+		return true
 	}
-	return true
 }
 
 func (r *reader) readObject(f field, v map[string]any, path string) any {

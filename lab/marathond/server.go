@@ -58,7 +58,7 @@ func New(opt Options) (*Server, error) {
 		opt: opt, log: opt.Log, agents: agents, hub: newHub(opt.Emulate), start: time.Now(), queue: map[string]*queueEntry{},
 		faults: &faults{}, kick: make(chan struct{}, 1), closing: make(chan struct{}), changed: make(chan struct{}),
 	}
-	s.probes = newProbes(s)
+	s.probes = newProbes()
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -76,11 +76,11 @@ func (s *Server) open() error {
 	if s.m.FrameworkID == "" {
 		s.m.FrameworkID = uuid.NewString() + "-0000"
 	}
-	if s.api, err = net.Listen("tcp", s.opt.Listen); err != nil {
+	if s.api, err = net.Listen("tcp", s.opt.Listen); err != nil { //nolint:noctx // taking a port does not wait
 		return fmt.Errorf("marathon api: %w", err)
 	}
 	if s.opt.MesosListen != "" {
-		if s.mesos, err = net.Listen("tcp", s.opt.MesosListen); err != nil {
+		if s.mesos, err = net.Listen("tcp", s.opt.MesosListen); err != nil { //nolint:noctx // as above
 			return fmt.Errorf("mesos api: %w", err)
 		}
 	}
@@ -120,18 +120,19 @@ func (s *Server) MesosURL() string {
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.probes.open(ctx)
+	probing := make(chan struct{})
+	go func() { defer close(probing); s.probes.run(ctx) }()
 	s.recoverTasks()
 	errs := make(chan error, 2)
 	servers := s.serve(errs)
 	err := s.loop(ctx, errs)
 	s.hub.drop()
-	s.shutDown(servers)
+	s.shutDown(context.WithoutCancel(ctx), servers)
 	close(s.closing)
 	s.wakeWatches()
 	s.watches.Wait()
 	cancel()
-	s.probes.wait()
+	<-probing
 	return errors.Join(err, s.Close())
 }
 
@@ -147,8 +148,8 @@ func (s *Server) serve(errs chan<- error) []*http.Server {
 	return servers
 }
 
-func (s *Server) shutDown(servers []*http.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func (s *Server) shutDown(ctx context.Context, servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	for _, h := range servers {
 		if err := h.Shutdown(ctx); err != nil {
@@ -253,11 +254,8 @@ func (s *Server) settle(now time.Time) {
 	}
 	s.wakeBy(s.scaleAt)
 	s.lookAtInstances(now)
-	for s.advance(now) {
-		continue
-	}
-	s.schedule(now)
-	for s.advance(now) {
+	for moved := true; moved; {
+		moved = s.advance(now)
 		s.schedule(now)
 	}
 	s.probes.follow(s.wantedProbes())

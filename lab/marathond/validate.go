@@ -17,7 +17,7 @@ func (v Version) validate(s *spec, def tree) []fieldError {
 	checkConstraints(r, s.Constraints, v)
 	checkNetworks(r, s, def)
 	checkVolumes(r, s)
-	checkChecks(r, s, v)
+	checkChecks(r, s)
 	checkFeatures(r, def)
 	return r.errs
 }
@@ -206,7 +206,7 @@ func checkVolumes(r *reader, s *spec) {
 	}
 }
 
-func checkChecks(r *reader, s *spec, v Version) {
+func checkChecks(r *reader, s *spec) {
 	mesos := 0
 	for i, h := range s.HealthChecks {
 		path := fmt.Sprintf("/healthChecks(%d)", i)

@@ -57,7 +57,7 @@ func appDefaults(c *client) {
 		c.equal(field, dig(a, field), want)
 	}
 	delay := 300
-	if !c.atLeast(1, 8) {
+	if !c.atLeast(8) {
 		delay = 3600
 	}
 	c.equal("maxLaunchDelaySeconds", dig(a, "maxLaunchDelaySeconds"), delay)
@@ -109,7 +109,7 @@ func oldFields(c *client) {
 
 func partialUpdate(c *client) {
 	c.want(201, "POST", "/v2/apps", c.app("a", with(idle, object{"labels": object{"a": "1", "b": "2"}, "env": object{"K": "v"}})))
-	c.change("a", object{"labels": object{"c": "3"}})
+	c.change(object{"labels": object{"c": "3"}})
 	a := c.want(200, "GET", c.path("a"), nil).get("app")
 	c.equal("labels are replaced as a whole", dig(a, "labels"), object{"c": "3"})
 	c.equal("env is kept", dig(a, "env"), object{"K": "v"})
@@ -144,7 +144,7 @@ func patchNeverCreates(c *client) {
 }
 
 func noOpPut(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	before, version := ids(c.tasks("a")), c.want(200, "GET", c.path("a"), nil).get("app", "version")
 	r := c.want(200, "PUT", c.path("a"), c.app("a", nil))
 	if r.get("deploymentId") == nil {
@@ -165,7 +165,7 @@ func servicePorts(c *client) {
 	if port < 10000 || port > 20000 {
 		c.Errorf("service port %v", port)
 	}
-	c.change("a", object{"portDefinitions": []object{{"port": 0, "name": "y"}}})
+	c.change(object{"portDefinitions": []object{{"port": 0, "name": "y"}}})
 	a := c.want(200, "GET", c.path("a"), nil).get("app")
 	c.equal("port after update", dig(a, "portDefinitions", 0, "port"), port)
 	c.equal("name after update", dig(a, "portDefinitions", 0, "name"), "y")
@@ -174,7 +174,7 @@ func servicePorts(c *client) {
 func versions(c *client) {
 	c.want(201, "POST", "/v2/apps", c.app("a", idle))
 	first := c.want(200, "GET", c.path("a"), nil).get("app", "version")
-	c.change("a", object{"cpus": 0.2})
+	c.change(object{"cpus": 0.2})
 	list, _ := c.want(200, "GET", c.path("a")+"/versions", nil).get("versions").([]any)
 	if len(list) != 2 {
 		c.Fatalf("versions %v", list)
@@ -192,12 +192,12 @@ func versions(c *client) {
 func rollBack(c *client) {
 	c.want(201, "POST", "/v2/apps", c.app("a", idle))
 	first := c.want(200, "GET", c.path("a"), nil).get("app", "version")
-	c.change("a", object{"cpus": 0.2})
+	c.change(object{"cpus": 0.2})
 	r := c.want(422, "PUT", c.path("a"), object{"version": first, "cpus": 0.3})
 	if !strings.Contains(r.text, "may only be combined with the 'id' field") {
 		c.Errorf("answer %s", r.text)
 	}
-	c.change("a", object{"version": first})
+	c.change(object{"version": first})
 	c.equal("cpus", c.want(200, "GET", c.path("a"), nil).get("app", "cpus"), 0.1)
 	c.want(404, "PUT", c.path("a"), object{"version": "2001-01-01T00:00:00.000Z"})
 }
@@ -253,7 +253,7 @@ func batch(c *client) {
 }
 
 func deleteForgets(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	r := c.want(200, "DELETE", c.path("a"), nil)
 	c.over(r.get("deploymentId"))
 	c.equal("message", c.want(404, "GET", c.path("a"), nil).get("message"), "App '"+c.id("a")+"' does not exist")
@@ -280,24 +280,24 @@ func roundTrip(c *client) {
 }
 
 func nothingAtZero(c *client) {
-	c.create("a", nil)
-	c.change("a", object{"instances": 0, "constraints": [][]string{{"drover-hold", "CLUSTER", "nowhere"}}})
+	c.create(nil)
+	c.change(object{"instances": 0, "constraints": [][]string{{"drover-hold", "CLUSTER", "nowhere"}}})
 	if left := c.tasks("a"); len(left) != 0 {
 		c.Errorf("tasks %v", left)
 	}
-	c.change("a", object{"instances": 1, "constraints": [][]string{}})
+	c.change(object{"instances": 1, "constraints": [][]string{}})
 	c.equal("running", c.want(200, "GET", c.path("a"), nil).get("app", "tasksRunning"), 1)
 }
 
 func scalingStamps(c *client) {
 	c.want(201, "POST", "/v2/apps", c.app("a", idle))
 	before := c.want(200, "GET", c.path("a"), nil)
-	c.change("a", object{"instances": 1})
+	c.change(object{"instances": 1})
 	after := c.want(200, "GET", c.path("a"), nil)
 	c.equal("lastConfigChangeAt", after.get("app", "versionInfo", "lastConfigChangeAt"), before.get("app", "versionInfo", "lastConfigChangeAt"))
 	c.equal("lastScalingAt", after.get("app", "versionInfo", "lastScalingAt"), after.get("app", "version"))
 	first := ids(c.tasks("a"))
-	c.change("a", object{"labels": object{"status": "fine"}})
+	c.change(object{"labels": object{"status": "fine"}})
 	changed := c.want(200, "GET", c.path("a"), nil)
 	c.equal("a label is a config change", changed.get("app", "versionInfo", "lastConfigChangeAt"), changed.get("app", "version"))
 	for id := range ids(c.tasks("a")) {
@@ -308,7 +308,7 @@ func scalingStamps(c *client) {
 }
 
 func countsFollow(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	r := c.want(200, "GET", c.path("a"), nil)
 	for n, want := range map[string]int{"tasksStaged": 0, "tasksRunning": 1, "tasksHealthy": 0, "tasksUnhealthy": 0} {
 		c.equal(n, r.get("app", n), want)

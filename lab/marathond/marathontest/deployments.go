@@ -55,7 +55,7 @@ func revertCreation(c *client) {
 }
 
 func revertUpdate(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	d := c.want(200, "PUT", c.path("a"), object{"constraints": stuck, "cpus": 0.2}).get("deploymentId").(string)
 	r := c.want(200, "DELETE", "/v2/deployments/"+d, nil)
 	c.over(r.get("deploymentId"))
@@ -68,12 +68,12 @@ func stopWithForce(c *client) {
 	c.equal("body", r.text, "")
 	c.over(d)
 	c.equal("the app stays", c.want(200, "GET", c.path("a"), nil).get("app", "constraints", 0, 0), "drover-hold")
-	c.await("the queue still has it", func() bool { return c.queued("a") != nil })
+	c.await("the queue still has it", func() bool { return c.queued() != nil })
 }
 
 // zeroZero: with (0,0) the old task is gone before there is a new one.
 func zeroZero(c *client) {
-	c.create("a", object{"upgradeStrategy": zero})
+	c.create(object{"upgradeStrategy": zero})
 	old := dig(c.tasks("a"), 0, "id")
 	d := c.want(200, "PUT", c.path("a"), object{"env": object{"N": "2"}}).get("deploymentId")
 	c.await("the restart ends", func() bool {
@@ -99,16 +99,16 @@ func (c *client) running(deployment any) bool {
 
 // defaultOverlaps: with (1,1) the old task stays until the new one is up, so a change that cannot be placed takes nothing down.
 func defaultOverlaps(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	old := dig(c.tasks("a"), 0, "id")
 	c.want(200, "PUT", c.path("a"), object{"constraints": stuck})
-	c.await("the new instance waits in the queue", func() bool { return c.queued("a") != nil })
+	c.await("the new instance waits in the queue", func() bool { return c.queued() != nil })
 	c.equal("the old task runs on", dig(c.tasks("a"), 0, "id"), old)
 	c.equal("state", dig(c.tasks("a"), 0, "state"), "TASK_RUNNING")
 }
 
 func restartReplaces(c *client) {
-	c.create("a", object{"instances": 2})
+	c.create(object{"instances": 2})
 	old := ids(c.tasks("a"))
 	before := c.want(200, "GET", c.path("a"), nil)
 	c.over(c.want(200, "POST", c.path("a")+"/restart", nil).get("deploymentId"))
@@ -128,10 +128,10 @@ func restartReplaces(c *client) {
 }
 
 func scaleKeeps(c *client) {
-	c.create("a", object{"instances": 2})
+	c.create(object{"instances": 2})
 	old := ids(c.tasks("a"))
-	c.change("a", object{"instances": 3})
-	c.change("a", object{"instances": 1})
+	c.change(object{"instances": 3})
+	c.change(object{"instances": 1})
 	tasks := c.tasks("a")
 	if len(tasks) != 1 || !old[dig(tasks, 0, "id")] {
 		c.Errorf("the youngest go first; left is %v of %v", tasks, old)
@@ -149,7 +149,7 @@ func deleteForced(c *client) {
 	d := c.createStuck("a")
 	c.over(c.want(200, "DELETE", c.path("a"), nil).get("deploymentId"))
 	c.over(d)
-	d = c.createStuck("b")
+	c.createStuck("b")
 	c.want(409, "DELETE", c.path("b")+"?force=false", nil)
 	c.want(200, "DELETE", c.path("b")+"?force=true", nil)
 }
@@ -194,7 +194,7 @@ func unhealthy(c *client) {
 }
 
 func commandCheck(c *client) {
-	c.create("a", object{"healthChecks": []object{
+	c.create(object{"healthChecks": []object{
 		{"protocol": "COMMAND", "command": object{"value": "true"}, "delaySeconds": 0, "intervalSeconds": 1, "timeoutSeconds": 5, "gracePeriodSeconds": 30}}})
 	c.equal("healthy", c.want(200, "GET", c.path("a"), nil).get("app", "tasksHealthy"), 1)
 }

@@ -163,7 +163,7 @@ func unknownThings(c *client) {
 
 func unknownRoute(c *client) {
 	want := 500
-	if !c.atLeast(1, 6) {
+	if !c.atLeast(6) {
 		want = 404
 	}
 	if r := c.want(want, "GET", "/v2/nowhere", nil); !strings.HasPrefix(r.get("message").(string), "URI not found") {
@@ -178,7 +178,7 @@ func mediaType(c *client) {
 }
 
 func reservedName(c *client) {
-	if !c.atLeast(1, 8) {
+	if !c.atLeast(8) {
 		c.Skip("names are reserved since 1.8")
 	}
 	for _, name := range []string{"restart", "tasks", "versions"} {

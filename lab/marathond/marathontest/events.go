@@ -35,7 +35,7 @@ func (c *client) listen(query string) *stream {
 	if c.target.User != "" {
 		req.SetBasicAuth(c.target.User, c.target.Password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the reading goroutine closes it
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func createEvents(c *client) {
 
 func filterEvents(c *client) {
 	s := c.listen("&event_type=status_update_event")
-	c.create("a", nil)
+	c.create(nil)
 	seen := c.next(s, "TASK_RUNNING", func(e object) bool { return e["taskStatus"] == "TASK_RUNNING" && e["appId"] == c.id("a") })
 	for _, e := range seen {
 		c.equal("type", e["eventType"], "status_update_event")

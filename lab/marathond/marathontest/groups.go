@@ -44,7 +44,7 @@ func writeGroups(c *client) {
 }
 
 func deleteGroup(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	c.over(c.want(200, "DELETE", "/v2/groups"+c.group, nil).get("deploymentId"))
 	c.want(404, "GET", c.path("a"), nil)
 	c.want(404, "DELETE", "/v2/groups"+c.group, nil)

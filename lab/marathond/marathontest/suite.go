@@ -190,17 +190,17 @@ func (c *client) want(status int, method, path string, body any) reply {
 	return r
 }
 
-// create posts an app and waits until it is deployed.
-func (c *client) create(name string, more object) {
+// create posts the app "a" and waits until it is deployed.
+func (c *client) create(more object) {
 	c.Helper()
-	r := c.want(201, "POST", "/v2/apps", c.app(name, more))
+	r := c.want(201, "POST", "/v2/apps", c.app("a", more))
 	c.over(dig(r.body, "deployments", 0, "id"))
 }
 
-// change puts an update and waits until it is deployed.
-func (c *client) change(name string, update object) {
+// change puts an update of the app "a" and waits until it is deployed.
+func (c *client) change(update object) {
 	c.Helper()
-	r := c.want(200, "PUT", c.path(name), update)
+	r := c.want(200, "PUT", c.path("a"), update)
 	c.over(r.get("deploymentId"))
 }
 
@@ -282,13 +282,13 @@ func (c *client) equal(what string, got, want any) {
 	}
 }
 
-// atLeast tells whether the target's version is at least major.minor.
-func (c *client) atLeast(major, minor int) bool {
+// atLeast tells whether the target is Marathon 1.minor or later.
+func (c *client) atLeast(minor int) bool {
 	c.Helper()
 	text, _ := c.want(200, "GET", "/v2/info", nil).get("version").(string)
 	var gotMajor, gotMinor int
 	if _, err := fmt.Sscanf(text, "%d.%d", &gotMajor, &gotMinor); err != nil {
 		c.Fatalf("version %q: %v", text, err)
 	}
-	return gotMajor > major || gotMajor == major && gotMinor >= minor
+	return gotMajor > 1 || gotMajor == 1 && gotMinor >= minor
 }

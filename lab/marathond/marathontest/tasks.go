@@ -15,7 +15,7 @@ var taskTests = map[string]func(*client){
 }
 
 func killReplaced(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	old := dig(c.tasks("a"), 0, "id").(string)
 	r := c.want(200, "DELETE", c.path("a")+"/tasks/"+old, nil)
 	c.equal("killed", r.get("task", "id"), old)
@@ -23,13 +23,13 @@ func killReplaced(c *client) {
 		t := c.tasks("a")
 		return len(t) == 1 && dig(t, 0, "id") != old && dig(t, 0, "state") == "TASK_RUNNING"
 	})
-	if now := dig(c.tasks("a"), 0, "id").(string); c.atLeast(1, 8) {
+	if now := dig(c.tasks("a"), 0, "id").(string); c.atLeast(8) {
 		c.equal("same instance, next incarnation", now, strings.TrimSuffix(old, ".1")+".2")
 	}
 }
 
 func killAndScale(c *client) {
-	c.create("a", object{"instances": 2})
+	c.create(object{"instances": 2})
 	victim := dig(c.tasks("a"), 0, "id").(string)
 	r := c.want(200, "DELETE", c.path("a")+"/tasks/"+victim+"?scale=true", nil)
 	c.over(r.get("deploymentId"))
@@ -52,7 +52,7 @@ func scaleAndWipe(c *client) {
 }
 
 func killByHost(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	none := c.want(200, "DELETE", c.path("a")+"/tasks?host=no-such-host", nil)
 	c.equal("tasks", none.get("tasks"), []any{})
 	host := dig(c.tasks("a"), 0, "host").(string)
@@ -63,7 +63,7 @@ func killByHost(c *client) {
 }
 
 func deleteList(c *client) {
-	c.create("a", object{"instances": 2})
+	c.create(object{"instances": 2})
 	var list []any
 	for id := range ids(c.tasks("a")) {
 		list = append(list, id)
@@ -78,7 +78,7 @@ func deleteList(c *client) {
 }
 
 func allTasks(c *client) {
-	c.create("a", nil)
+	c.create(nil)
 	find := func(query string) any {
 		tasks, _ := c.send("GET", "/v2/tasks"+query, nil, map[string]string{"Accept": "application/json"}).get("tasks").([]any)
 		for _, t := range tasks {
@@ -111,8 +111,8 @@ func failureShown(c *client) {
 
 // graceBeforeKill: a task that ignores SIGTERM is killed after the grace.
 func graceBeforeKill(c *client) {
-	c.create("a", object{"cmd": `trap "" TERM; while true; do sleep 1; done`, "taskKillGracePeriodSeconds": 1})
-	c.change("a", object{"instances": 0})
+	c.create(object{"cmd": `trap "" TERM; while true; do sleep 1; done`, "taskKillGracePeriodSeconds": 1})
+	c.change(object{"instances": 0})
 	if left := c.tasks("a"); len(left) != 0 {
 		c.Errorf("left %v", left)
 	}
@@ -126,7 +126,7 @@ func statesInMesos(c *client) {
 	}
 	master := *c
 	master.base = strings.TrimSuffix(url, "/")
-	c.create("a", nil)
+	c.create(nil)
 	task, slave := dig(c.tasks("a"), 0, "id"), dig(c.tasks("a"), 0, "slaveId")
 	agents, _ := master.want(200, "GET", "/slaves", nil).get("slaves").([]any)
 	found := false
@@ -137,7 +137,7 @@ func statesInMesos(c *client) {
 		c.Errorf("agent %v is not among %v", slave, agents)
 	}
 	c.equal("state while it runs", master.stateOf(task, "tasks"), "TASK_RUNNING")
-	c.change("a", object{"instances": 0})
+	c.change(object{"instances": 0})
 	c.await("the master lists it as completed", func() bool { return master.stateOf(task, "completed_tasks") == "TASK_KILLED" })
 }
 
