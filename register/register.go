@@ -1,6 +1,6 @@
 // Package register remembers what must be known when a node is silent: births of volumes, members, forced failovers,
-// people's marks, and who leads. It stands on a [Store], a small compare-and-set store: files on one machine ([OpenFile]), ZooKeeper on a
-// real cluster.
+// people's marks, and who leads. It stands on a [Store], a small compare-and-set store: files on one machine ([OpenFile]),
+// ZooKeeper on a real cluster.
 //
 // It holds no state of moves (that is on the datasets) and decides nothing.
 //

@@ -91,8 +91,8 @@ func (e *endpoint) close() {
 	e.wg.Wait()
 }
 
-// set puts a route in force. Connections to a former backend end when there is another one; as long as there is none they are left to end
-// by themselves.
+// set puts a route in force. Connections to a former backend end when there is another one; as long as there is none they
+// are left to end by themselves.
 func (e *endpoint) set(r state.Route) {
 	e.line.set(r)
 	e.cut(func(l *link) bool { return !e.line.leads(l.backend) })
@@ -176,8 +176,8 @@ func (e *endpoint) connect(ctx context.Context, p *place, backend string) (*net.
 	return conn.(*net.TCPConn), nil
 }
 
-// join ties both connections together, unless the endpoint has ended or the route leads elsewhere by now: whoever changes the route
-// afterwards finds the link and cuts it.
+// join ties both connections together, unless the endpoint has ended or the route leads elsewhere by now: whoever changes
+// the route afterwards finds the link and cuts it.
 func (e *endpoint) join(client, up *net.TCPConn, backend string) *link {
 	e.mu.Lock()
 	defer e.mu.Unlock()
