@@ -164,4 +164,3 @@ func waitingAt(g *Gate, r state.Route) int {
 	}
 	return e.line.length()
 }
-
