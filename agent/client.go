@@ -75,6 +75,23 @@ func (c *Client) Streams(ctx context.Context, addr string) ([]state.Stream, erro
 	return out, err
 }
 
+// AwaitAnswers has the agent ask the probes until all are answered, at most for wait. why says what kept it from being
+// answered. Errors: ErrUnreachable, ErrBadRequest.
+func (c *Client) AwaitAnswers(ctx context.Context, addr string, probes []state.Probe, wait time.Duration) (answers bool, why string, err error) {
+	body, err := json.Marshal(question{Probes: probes, Wait: wait})
+	if err != nil {
+		return false, "", fmt.Errorf("encode probes: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+pathAnswers, bytes.NewReader(body))
+	if err != nil {
+		return false, "", fmt.Errorf("agent %s: %w", addr, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	var r answersReply
+	err = c.do(req, &r)
+	return r.Answers, r.Why, err
+}
+
 // AwaitUnused waits until no process on the node uses the volume, at most for wait, and returns who still does: no users
 // and no error means that the agent saw nobody. Errors: ErrNotFound, ErrUnreachable.
 func (c *Client) AwaitUnused(ctx context.Context, addr string, uuid state.UUID, wait time.Duration) ([]state.User, error) {

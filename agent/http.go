@@ -31,6 +31,7 @@ func (a *Agent) handler(work, streams context.Context) http.Handler {
 	mux.Handle("GET "+pathStreams, a.answer(everybody, func(*http.Request) (any, error) { return a.under.streams(), nil }))
 	mux.Handle("GET "+pathCopy, a.answer(everybody, func(r *http.Request) (any, error) { return a.copyOf(r) }))
 	mux.Handle("GET "+pathUnused, a.answer(masters, func(r *http.Request) (any, error) { return a.awaitUnused(r) }))
+	mux.Handle("POST "+pathAnswers, a.answer(masters, awaitAnswers))
 	mux.Handle("POST "+pathStep, a.answer(masters, func(r *http.Request) (any, error) { return a.step(work, streams, r) }))
 	mux.Handle("POST "+pathReceive, a.only([]certs.Role{certs.Agent}, func(w http.ResponseWriter, r *http.Request) {
 		a.serveReceive(streams, w, r)

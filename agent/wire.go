@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/drover-project/drover/state"
 )
@@ -13,6 +14,7 @@ const (
 	pathCopy    = "/v1/copy"
 	pathUnused  = "/v1/unused"
 	pathStreams = "/v1/streams"
+	pathAnswers = "/v1/answers"
 	pathStep    = "/v1/step"
 	pathReceive = "/v1/receive"
 	pathHealth  = "/healthz"
@@ -44,6 +46,18 @@ type Result struct {
 type unusedReply struct {
 	Users []state.User
 	Notes []string `json:",omitempty"`
+}
+
+// question asks whether an app answers.
+type question struct {
+	Probes []state.Probe
+	Wait   time.Duration // at most this long
+}
+
+// answersReply says whether every probe was answered, and why the last one was not.
+type answersReply struct {
+	Answers bool
+	Why     string `json:",omitempty"`
 }
 
 // Code says what kind of error an agent answered.

@@ -29,6 +29,7 @@ type Agents interface {
 	Node(ctx context.Context, addr string) (*state.Node, error)
 	Do(ctx context.Context, addr string, term state.Term, step state.Step) (agent.Result, error)
 	AwaitUnused(ctx context.Context, addr string, uuid state.UUID, wait time.Duration) ([]state.User, error)
+	AwaitAnswers(ctx context.Context, addr string, probes []state.Probe, wait time.Duration) (answers bool, why string, err error)
 	Streams(ctx context.Context, addr string) ([]state.Stream, error)
 }
 

@@ -43,7 +43,7 @@ func (w *doer) do(ctx context.Context, s state.Step) error {
 	case state.StopApp:
 		return w.stop(ctx, s)
 	case state.VerifyReady:
-		return w.await(ctx, s.App, func() bool { return reconcile.Ready(w.d, w.o, s.App) })
+		return w.verify(ctx, s)
 	case state.StartApp, state.DeployApp, state.ScaleApp:
 		return w.deploy(ctx, s)
 	case state.RemoveApp:
@@ -142,6 +142,35 @@ func (w *doer) unused(ctx context.Context, s state.Step) error {
 		c.Users = users
 	}
 	return nil
+}
+
+// verify waits, for a slice, until the app is ready. Its node's agent asks it what Marathon's health checks would ask, but
+// sooner and more often; Marathon's own word is as good.
+func (w *doer) verify(ctx context.Context, s state.Step) error {
+	n := w.o.Nodes[s.Node]
+	if len(s.Probes) == 0 || n == nil {
+		ran := w.running(s.App)
+		return w.await(ctx, s.App, func() bool { return reconcile.Ready(w.d, w.o, s.App) || !ran && w.running(s.App) })
+	}
+	answers, why, err := w.c.Agents.AwaitAnswers(ctx, n.Address, s.Probes, slice)
+	if err != nil {
+		return fmt.Errorf("ask whether %s answers on %s: %w", s.App, n.Hostname, err)
+	}
+	if err := w.refresh(ctx, s.App); err != nil {
+		return err
+	}
+	if !answers {
+		w.c.Log.DebugContext(ctx, "not ready yet", "app", s.App, "node", n.Hostname, "err", why)
+		return nil
+	}
+	reconcile.Predict(w.o, s, time.Now())
+	return nil
+}
+
+// running reports whether a task of the app runs, whose ports are known then: the rules may name probes now.
+func (w *doer) running(app state.AppID) bool {
+	live := w.o.Marathon.Apps[app]
+	return live != nil && slices.ContainsFunc(live.Tasks, func(t state.Task) bool { return t.State == state.TaskRunning })
 }
 
 // await re-reads one app until ok, at most for a slice. Running out of the slice is no error: the rules look again.

@@ -295,6 +295,50 @@ func hasChecks(raw json.RawMessage) bool {
 	return len(checks) > 0
 }
 
+// check is one health check of a definition.
+type check map[string]any
+
+func checksOf(raw json.RawMessage) []check {
+	list, _ := parse(raw)["healthChecks"].([]any)
+	var out []check
+	for _, l := range list {
+		if c, ok := l.(map[string]any); ok {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (c check) protocol() string {
+	p, _ := c["protocol"].(string)
+	return strings.TrimPrefix(p, "MESOS_")
+}
+
+// asks reports whether the check asks over the network.
+func (c check) asks() bool { return c.protocol() != "COMMAND" }
+
+func (c check) tls() bool { return c.protocol() == "HTTPS" }
+
+// path is what an HTTP check gets; "" for TCP.
+func (c check) path() string {
+	if c.protocol() == "TCP" {
+		return ""
+	}
+	p, _ := c["path"].(string)
+	return "/" + strings.TrimPrefix(p, "/")
+}
+
+// portOf returns the port that the check asks, of a task's ports; 0 if there is none.
+func (c check) portOf(ports []int) int {
+	if p := number(c["port"], 0); p > 0 {
+		return int(p)
+	}
+	if i := int(number(c["portIndex"], 0)); i >= 0 && i < len(ports) {
+		return ports[i]
+	}
+	return 0
+}
+
 // portIndex finds the task port that an endpoint leads to: the port definition of its name, else the one at its place in the
 // list of endpoints.
 func portIndex(raw json.RawMessage, name string, place int) int {

@@ -156,8 +156,11 @@ func (a *appCase) beReady() (state.Decision, bool) {
 		}
 		return state.Decision{}, false
 	}
-	if d, decided := a.route(a.routes(h.node, false)); decided {
-		return d, true
+	passing := a.passing(h.node)
+	if !passing {
+		if d, decided := a.route(a.routes(h.node, false)); decided {
+			return d, true
+		}
 	}
 	if !sameDefinition(a.live.Definition, definition(a.app, a.pinAt(h.node))) {
 		return a.update()
@@ -165,8 +168,59 @@ func (a *appCase) beReady() (state.Decision, bool) {
 	if a.now.Sub(a.live.Version) > patience {
 		return state.Decision{Notes: []string{"it is not ready on " + string(h.node.Hostname) + a.queueRemark()}}, false
 	}
-	return a.do(state.Step{Kind: state.VerifyReady, Volume: a.lead().want.Name, Node: h.node.ID, Outage: true, Took: 0,
+	if passing {
+		return a.wait("it answers on %s; Marathon's health checks have not said so yet", h.node.Hostname)
+	}
+	return a.do(state.Step{Kind: state.VerifyReady, Volume: a.lead().want.Name, Node: h.node.ID, Outage: true, Probes: a.probes(h.node.Hostname),
 		Why: "it was started on " + string(h.node.Hostname)})
+}
+
+// passing reports whether the gates already let connections through to the app's running task. They do once it has answered
+// Drover's own probes; Marathon's checks come round later, and must not make the gates hold again.
+func (a *appCase) passing(at *state.Node) bool {
+	for _, t := range a.runningOn(at.Hostname) {
+		if want := a.routesTo(at, &t); len(want) > 0 && len(a.gatesThatDiffer(want)) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// probes asks of the app's running task on a host what Marathon's health checks would ask, or, for an app without checks,
+// whether its endpoints' ports are open. Checks that run a command have no probe.
+func (a *appCase) probes(host state.Hostname) []state.Probe {
+	tasks := a.runningOn(host)
+	if len(tasks) == 0 {
+		return nil
+	}
+	ports, addr := tasks[0].Ports, a.address(tasks[0].Host)
+	var out []state.Probe
+	for _, c := range checksOf(a.liveDefinition()) {
+		if port := c.portOf(ports); port > 0 && c.asks() {
+			out = append(out, state.Probe{Address: net.JoinHostPort(addr, strconv.Itoa(port)), Path: c.path(), TLS: c.tls()})
+		}
+	}
+	if out != nil || hasChecks(a.liveDefinition()) {
+		return out
+	}
+	for i, e := range a.app.Endpoints {
+		if p := portIndex(a.liveDefinition(), e.Name, i); p < len(ports) {
+			out = append(out, state.Probe{Address: net.JoinHostPort(addr, strconv.Itoa(ports[p]))})
+		}
+	}
+	return out
+}
+
+// runningOn returns the app's running tasks on a host, on any host for "", in a fixed order.
+func (a *appCase) runningOn(host state.Hostname) []state.Task {
+	if a.live == nil {
+		return nil
+	}
+	out := slices.DeleteFunc(slices.Clone(a.live.Tasks), func(t state.Task) bool {
+		return t.State != state.TaskRunning || host != "" && t.Host != host
+	})
+	slices.SortFunc(out, func(x, y state.Task) int { return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.ID, y.ID)) })
+	return out
 }
 
 // aboutToStop reports whether a cutover begins now: then connections are held on purpose though the app is ready.
@@ -196,14 +250,9 @@ func (a *appCase) queueRemark() string {
 
 // readyTask returns the app's task on a host that runs and, if the app has health checks, is healthy.
 func (a *appCase) readyTask(host state.Hostname) (state.Task, bool) {
-	if a.live == nil {
-		return state.Task{}, false
-	}
-	tasks := slices.Clone(a.live.Tasks)
-	slices.SortFunc(tasks, func(x, y state.Task) int { return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.ID, y.ID)) })
-	checks := hasChecks(a.live.Definition)
-	for _, t := range tasks {
-		if t.State == state.TaskRunning && (host == "" || t.Host == host) && (t.Health == state.Healthy || !checks && t.Health != state.Unhealthy) {
+	checks := hasChecks(a.liveDefinition())
+	for _, t := range a.runningOn(host) {
+		if t.Health == state.Healthy || !checks && t.Health != state.Unhealthy {
 			return t, true
 		}
 	}
@@ -214,15 +263,25 @@ func (a *appCase) readyTask(host state.Hostname) (state.Task, bool) {
 // while it has none. at is the node of an app with volumes, else nil.
 func (a *appCase) routes(at *state.Node, ready bool) []state.Route {
 	host := state.Hostname("")
+	if at != nil {
+		host = at.Hostname
+	}
+	if t, found := a.readyTask(host); ready && found {
+		return a.routesTo(at, &t)
+	}
+	return a.routesTo(at, nil)
+}
+
+// routesTo leads the app's endpoints to a task, or holds connections if it is nil.
+func (a *appCase) routesTo(at *state.Node, t *state.Task) []state.Route {
 	var epoch state.Epoch
 	if at != nil {
-		host, epoch = at.Hostname, a.lead().on(at.ID).Epoch
+		epoch = a.lead().on(at.ID).Epoch
 	}
-	t, found := a.readyTask(host)
 	var out []state.Route
 	for i, e := range a.app.Endpoints {
 		r := state.Route{App: a.app.ID, Endpoint: e, Epoch: epoch, Held: true, Hold: a.app.Cutover.MaxOutage}
-		if p := portIndex(a.liveDefinition(), e.Name, i); ready && found && p < len(t.Ports) {
+		if p := portIndex(a.liveDefinition(), e.Name, i); t != nil && p < len(t.Ports) {
 			r.Held, r.Backend = false, net.JoinHostPort(a.address(t.Host), strconv.Itoa(t.Ports[p]))
 		}
 		out = append(out, r)

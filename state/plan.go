@@ -80,12 +80,21 @@ type Step struct {
 	Definition json.RawMessage `json:",omitempty"` // for Marathon, complete
 	Instances  int             `json:",omitempty"`
 	Force      bool            `json:",omitempty"` // override a deployment lock that is Drover's own
+	Probes     []Probe         `json:",omitempty"` // what must answer for the app to be ready
 	Routes     []Route         `json:",omitempty"` // all routes of App; a gate's routes of other apps stay as they are
 
 	Bytes  int64         `json:",omitempty"` // estimate
 	Took   time.Duration `json:",omitempty"` // estimate
 	Outage bool          `json:",omitempty"` // the app is down while this runs
 	Why    string        // for people: what made this necessary
+}
+
+// Probe is one question that a ready app answers: an HTTP GET with a status from 200 to 399, or, without a path, a TCP
+// connection. These are the rules of Marathon's health checks.
+type Probe struct {
+	Address string // host:port
+	Path    string `json:",omitempty"` // with its slash; "" for TCP
+	TLS     bool   `json:",omitempty"` // HTTPS; the certificate is not checked, as Marathon does not
 }
 
 // Expect is the (role, epoch) pair that a guarded step is compared with. The zero Expect expects no copy at all.
