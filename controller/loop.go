@@ -28,6 +28,7 @@ type loop struct {
 
 	mu      sync.Mutex
 	busy    map[state.AppID]state.Step
+	ended   map[state.AppID]time.Time // when an app's last script ended: what was observed before is stale for it
 	retries map[state.AppID]*retry
 	moves   []Move
 
@@ -46,7 +47,7 @@ type retry struct {
 
 func newLoop(c *Controller, term state.Term, cancel context.CancelCauseFunc) *loop {
 	return &loop{c: c, term: term, cancel: cancel, wake: make(chan struct{}, 1),
-		busy: map[state.AppID]state.Step{}, retries: map[state.AppID]*retry{}}
+		busy: map[state.AppID]state.Step{}, ended: map[state.AppID]time.Time{}, retries: map[state.AppID]*retry{}}
 }
 
 // follow keeps the cluster as the watched manifests want it until ctx ends.
@@ -129,27 +130,34 @@ func (l *loop) outcome(decisions []state.Decision) (error, bool) {
 
 // pass looks at everything once and starts a step for every app that has one and is not busy.
 func (l *loop) pass(ctx context.Context, d *state.Desired) []state.Decision {
+	asked := time.Now()
 	o := l.c.o.Cluster.Observe(ctx, true)
 	now := time.Now()
 	l.c.mem.look(d, o, now)
 	l.c.mem.fill(o, now)
 	decisions := reconcile.Next(d, o, now)
 	for i := range decisions {
-		l.start(ctx, d, o, &decisions[i], now)
+		l.start(ctx, d, o, &decisions[i], asked)
 	}
 	return decisions
 }
 
-// start begins an app's step, unless the app is busy, backing off, or going round in a circle.
-func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, dec *state.Decision, now time.Time) {
+// start begins an app's step, unless the app is busy, backing off, or going round in a circle. A decision on what was asked
+// before the app's last step ended is stale and waits for the next look: Marathon would do what it is told.
+func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, dec *state.Decision, asked time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	if running, ok := l.busy[dec.App]; ok {
 		dec.Step, dec.Stalled, dec.Waiting = &running, "", ""
 		return
 	}
 	r := l.retries[dec.App]
 	if dec.Step == nil || ctx.Err() != nil || len(l.busy) >= workers {
+		return
+	}
+	if l.ended[dec.App].After(asked) {
+		poke(l.wake)
 		return
 	}
 	if r != nil && r.err != nil && now.Before(r.next) {
@@ -168,6 +176,7 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 		l.script(ctx, w, *dec)
 		l.mu.Lock()
 		delete(l.busy, dec.App)
+		l.ended[dec.App] = time.Now()
 		l.mu.Unlock()
 	})
 }
@@ -336,12 +345,12 @@ func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Dur
 		return
 	}
 	if outage, ok := l.c.mem.up(s.App, now); ok {
-		l.ended(ctx, s.App, outage)
+		l.closeMove(ctx, s.App, outage)
 	}
 }
 
-// ended closes an app's move with its outage.
-func (l *loop) ended(ctx context.Context, app state.AppID, outage time.Duration) {
+// closeMove closes an app's move with its outage.
+func (l *loop) closeMove(ctx context.Context, app state.AppID, outage time.Duration) {
 	l.mu.Lock()
 	i := slices.IndexFunc(l.moves, func(m Move) bool { return m.App == app && m.Ended.IsZero() })
 	if i < 0 {
