@@ -27,6 +27,7 @@ type receiving struct {
 	p       *pool // as of the beginning
 	id      uint64
 	recv    recvState
+	newest  uint64 // guid of the newest snapshot, 0 for none
 	base    store.Ref
 	hist    store.Hist
 	keep    uint64
@@ -379,6 +380,9 @@ func (rv *receiving) enter(tx *txn) error {
 	}
 	rv.applyProps(d)
 	rv.id, rv.recv, rv.p = d.ID, *d.Recv, tx.p
+	if s := d.last(); s != nil {
+		rv.newest = s.GUID
+	}
 	if err := tx.m.refresh(tx.p, 0); err != nil {
 		return err
 	}
@@ -554,7 +558,7 @@ func (rv *receiving) checkEnd(tx *txn, d *dataset) error {
 	if rv.recv.New {
 		return nil
 	}
-	if d.Tree != rv.base || d.last() == nil || d.snapByGUID(rv.recv.FromGUID) == nil {
+	if d.Tree != rv.base || d.last() == nil || d.last().GUID != rv.newest || d.snapByGUID(rv.recv.FromGUID) == nil {
 		return fmt.Errorf("%w: %w", errDrop, rv.mismatch())
 	}
 	if err := rv.checkUnmodified(tx, d, d.snapByGUID(rv.recv.FromGUID)); err != nil {

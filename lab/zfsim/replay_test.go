@@ -49,6 +49,8 @@ func parseTranscript(t *testing.T, path string) (blocks []block, rest []string) 
 }
 
 // replayScript makes one shell script of all blocks that are not skipped; each leaves its output in a file.
+//
+// The pools are destroyed at the end: with OpenZFS they would stay.
 func replayScript(blocks []block, root string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "R=%s\n", root)
@@ -65,6 +67,7 @@ func replayScript(blocks []block, root string) string {
 			fmt.Fprintf(&b, "p %d '%s'\n", i, strings.ReplaceAll(inside.Replace(bl.cmd), "'", `'\''`))
 		}
 	}
+	b.WriteString("zpool destroy -f a; zpool destroy -f b\n")
 	return b.String()
 }
 
@@ -78,16 +81,25 @@ func TestTranscripts(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+			if !native() { // there the pools' names are everybody's
+				t.Parallel()
+			}
 			blocks, _ := parseTranscript(t, file)
 			replayBlocks(t, blocks, strings.TrimPrefix(filepath.Ext(name), ".")) // "3" or "1" of 2.3, 2.1
 		})
 	}
 }
 
+// replayBlocks runs a transcript with the stand-in, or with the machine's own OpenZFS if that is of the same version.
 func replayBlocks(t *testing.T, blocks []block, minor string) {
-	bin := Build(t)
-	root := t.TempDir()
+	root, path := t.TempDir(), os.Getenv("PATH")
+	if native() {
+		if out, err := exec.Command("zfs", "version").Output(); err != nil || !strings.HasPrefix(string(out), "zfs-2."+minor) {
+			t.Skipf("this machine has another version: %s %v", out, err)
+		}
+	} else {
+		path = Build(t) + ":" + path
+	}
 	for _, dir := range []string{"mnt", "tmp", "machine"} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -95,7 +107,7 @@ func replayBlocks(t *testing.T, blocks []block, minor string) {
 	}
 	cmd := exec.Command("bash", "-c", replayScript(blocks, root))
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), EnvDir+"="+root+"/machine", EnvVersion+"=2."+minor, "PATH="+bin+":"+os.Getenv("PATH"), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), EnvDir+"="+root+"/machine", EnvVersion+"=2."+minor, "PATH="+path, "LC_ALL=C")
 	var noise bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &noise, &noise
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {

@@ -229,7 +229,7 @@ func (r *Reader) Next() (Record, error) {
 		return Record{}, unexpected(err)
 	}
 	kind, n := binary.LittleEndian.Uint32(h), binary.LittleEndian.Uint32(h[4:])
-	if kind == typeEnd {
+	if kind == typeEnd && n == 0 {
 		return Record{}, r.end()
 	}
 	if kind < Put || kind > Remove || n > MaxPayload {
