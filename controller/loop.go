@@ -13,6 +13,7 @@ import (
 
 	"github.com/drover-project/drover/agent"
 	"github.com/drover-project/drover/reconcile"
+	"github.com/drover-project/drover/register"
 	"github.com/drover-project/drover/state"
 )
 
@@ -25,6 +26,7 @@ type loop struct {
 	term   state.Term
 	cancel context.CancelCauseFunc // ends the term
 	wake   chan struct{}           // a step has ended: look again
+	kept   *state.Desired          // the last good manifests, as they are in the register
 
 	mu      sync.Mutex
 	busy    map[state.AppID]state.Step
@@ -54,7 +56,7 @@ func newLoop(c *Controller, term state.Term, cancel context.CancelCauseFunc) *lo
 func (l *loop) follow(ctx context.Context, m *manifests, hints <-chan struct{}) error {
 	defer l.wg.Wait()
 	for {
-		set := m.current()
+		set := l.inForce(ctx, m)
 		pause := l.c.o.Every
 		var decisions []state.Decision
 		if set.desired != nil {
@@ -72,6 +74,30 @@ func (l *loop) follow(ctx context.Context, m *manifests, hints <-chan struct{}) 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// inForce returns the set that is in force: the last good one that was read or, if none was since this controller started, the
+// one that its predecessors kept in the register.
+func (l *loop) inForce(ctx context.Context, m *manifests) set {
+	s, reg := m.current(), l.c.o.Cluster.Register
+	switch {
+	case s.desired == nil && l.kept == nil:
+		kept, err := reg.Desired(ctx)
+		if err != nil && !errors.Is(err, register.ErrNotFound) {
+			l.c.o.Log.WarnContext(ctx, "the last good manifests cannot be read", "err", err)
+		}
+		l.kept = kept
+	case s.desired != nil && (l.kept == nil || l.kept.Digest != s.desired.Digest):
+		if err := reg.KeepDesired(ctx, s.desired); err != nil {
+			l.c.o.Log.WarnContext(ctx, "the manifests were not kept in the register", "err", err)
+			break
+		}
+		l.kept = s.desired
+	}
+	if s.desired == nil {
+		s.desired = l.kept
+	}
+	return s
 }
 
 // settle lets a burst of hints pass, a longer one while an app is down: looking at everything then would only slow the

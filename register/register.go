@@ -32,6 +32,7 @@ const (
 	marks   = "marks"   // app -> state.Mark
 	timings = "timings" // app -> state.Timing
 	status  = "status/last"
+	desired = "desired/last"
 )
 
 // Register is the register of one cluster. It is safe for concurrent use, by many processes too.
@@ -185,6 +186,24 @@ func (r *Register) PublishStatus(ctx context.Context, data []byte) error {
 func (r *Register) Status(ctx context.Context) ([]byte, error) {
 	e, err := r.store.Get(ctx, status)
 	return e.Data, err
+}
+
+// KeepDesired keeps the last good set of manifests, so that a controller that starts while the manifests are broken knows it.
+func (r *Register) KeepDesired(ctx context.Context, d *state.Desired) error {
+	return put(ctx, r.store, desired, *d)
+}
+
+// Desired returns what KeepDesired kept. ErrNotFound if nothing was.
+func (r *Register) Desired(ctx context.Context) (*state.Desired, error) {
+	e, err := r.store.Get(ctx, desired)
+	if err != nil {
+		return nil, err
+	}
+	d := new(state.Desired)
+	if err := json.Unmarshal(e.Data, d); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", desired, ErrDamaged, err)
+	}
+	return d, nil
 }
 
 // Campaign blocks until holder leads, or ctx ends.
