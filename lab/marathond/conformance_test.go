@@ -12,6 +12,7 @@ import (
 func TestConformance(t *testing.T) {
 	for _, v := range []Version{V15, V18, V111} {
 		t.Run(string(v), func(t *testing.T) {
+			t.Parallel()
 			c := start(t, func(o *Options) { o.Emulate = v })
 			target := marathontest.At(c.s.URL())
 			target.Patience = 20 * time.Second

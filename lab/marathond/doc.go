@@ -22,6 +22,25 @@
 // such a task fails with a message that names the path. So do tasks with an image. Persistent and external volumes are
 // refused when the app is posted.
 //
+// # Placement
+//
+// Agents are offered in the order in which they are configured and the first that fits is taken. A task that is being
+// killed keeps its resources and ports until its processes are gone. Regions and zones can be constrained but an app
+// without such a constraint may run in any.
+//
+// # Ends of tasks
+//
+// SIGTERM goes to the task's process group, SIGKILL after the grace to the group and, on Linux, to everything else the
+// task has started. What outlives the task's first process has the rest of the grace during a kill and is ended at
+// once otherwise; only then is the task reported as ended. So a TASK_KILLED is proof here that no process is left, and
+// a 200 from the call that kills is none, as in Marathon.
+//
+// # Faults
+//
+// POST /lab/faults with a [FaultRequest] does what the methods of [Server] do: cut an agent off, power it off, mark it
+// gone, bring it back, make kills slow or ignored, event streams silent or closed, the API slow, failing or speaking
+// HTML, connections break after a change was applied, the leader change. DELETE /lab/faults ends all but the agents'.
+//
 // # Layers
 //
 // api_*.go turn HTTP into calls; schema, normalize and validate make an app definition out of JSON; plan,

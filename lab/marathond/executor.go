@@ -193,12 +193,21 @@ func (e *executor) signal(sig syscall.Signal, wanted bool) {
 	if e.dead || !wanted {
 		return
 	}
-	if err := syscall.Kill(-e.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+	err := signalTo(-e.pid, sig)
+	if sig == syscall.SIGKILL {
+		err = errors.Join(err, killChildren())
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab executor:", err)
 	}
-	if sig == syscall.SIGKILL {
-		killChildren()
+}
+
+// signalTo sends a signal to a process, or with a negative id to a group. That nobody is left is no error.
+func signalTo(pid int, sig syscall.Signal) error {
+	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("signal %d: %w", pid, err)
 	}
+	return nil
 }
 
 // reap waits for the task and all that it left behind. What outlives the task's first process is ended with it, after

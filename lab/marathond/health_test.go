@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // answering is an app that is fine while a file exists.
@@ -54,6 +55,25 @@ func TestUnhealthyTaskIsReplaced(t *testing.T) {
 				v := c.must("GET", "/v2/apps/web", nil)
 				return dig(v, "app", "tasksHealthy") == 1.0 && dig(v, "app", "tasks", 0, "id") != first
 			})
+		})
+	}
+}
+
+// From 1.10 on a task counts as healthy in a restart only by Mesos's own word, so that (0,0) with a check that Marathon
+// runs never ends the old task; before, it does at once.
+func TestRestartWaitsForMesosHealth(t *testing.T) {
+	for v, want := range map[Version]string{V18: "TASK_KILLING", V111: "TASK_RUNNING"} {
+		t.Run(string(v), func(t *testing.T) {
+			c := start(t, func(o *Options) { o.Emulate = v })
+			app, file := answering(t, tree{"healthChecks": httpCheck("HTTP"), "upgradeStrategy": tree{"minimumHealthCapacity": 0, "maximumOverCapacity": 0}})
+			touch(t, file)
+			c.must("POST", "/v2/apps", app)
+			c.deployed()
+			c.fault(FaultRequest{Fault: "kill", Kill: &KillFault{Delay: Duration(time.Second)}})
+			c.must("PUT", "/v2/apps/web", tree{"labels": tree{"a": "b"}})
+			if got := dig(c.tasks("/web"), 0, "state"); got != want {
+				t.Errorf("the old task: %v, want %v", got, want)
+			}
 		})
 	}
 }

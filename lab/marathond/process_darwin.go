@@ -23,9 +23,7 @@ func processStart(pid int) string {
 }
 
 // killChildren does nothing: the group was signalled, and nothing else can be found.
-func killChildren() {}
+func killChildren() error { return nil }
 
 // processesOf finds nothing: macOS does not show environments.
 func processesOf(string) []int { return nil }
-
-func killOne(int) {}

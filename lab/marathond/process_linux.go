@@ -67,13 +67,15 @@ func allProcesses() []int {
 }
 
 // killChildren ends every child of this process, adopted ones included.
-func killChildren() {
+func killChildren() error {
+	var errs []error
 	me := strconv.Itoa(os.Getpid())
 	for _, pid := range allProcesses() {
 		if f := statFields(pid); len(f) > 1 && f[1] == me && f[0] != "Z" {
-			killOne(pid)
+			errs = append(errs, signalTo(pid, syscall.SIGKILL))
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // processesOf finds what runs with a task's id in its environment.
@@ -92,10 +94,4 @@ func processesOf(taskID string) []int {
 		}
 	}
 	return out
-}
-
-func killOne(pid int) {
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		fmt.Fprintln(os.Stderr, "lab executor:", err)
-	}
 }

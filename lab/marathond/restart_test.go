@@ -251,7 +251,9 @@ func TestStrangersAreNotKilled(t *testing.T) {
 	}
 	defer func() { _ = cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
-	killRemains("db.instance-x._app.1", statusFile{Pid: cmd.Process.Pid, StartTime: "12345@another-boot"})
+	if err := killRemains("db.instance-x._app.1", statusFile{Pid: cmd.Process.Pid, StartTime: "12345@another-boot"}); err != nil {
+		t.Error(err)
+	}
 	if !lives(cmd.Process.Pid) {
 		t.Error("a stranger was killed")
 	}
@@ -259,7 +261,7 @@ func TestStrangersAreNotKilled(t *testing.T) {
 
 func TestKillTasksGivesUpWithItsContext(t *testing.T) {
 	c := start(t)
-	c.must("POST", "/v2/apps", sleeper("/db", tree{"cmd": `trap "" TERM; while true; do sleep 0.05; done`, "taskKillGracePeriodSeconds": 100}))
+	c.must("POST", "/v2/apps", sleeper("/db", tree{"cmd": `trap "" TERM; while true; do sleep 0.05; done`, "taskKillGracePeriodSeconds": 15}))
 	c.deployed()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

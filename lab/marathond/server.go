@@ -124,10 +124,12 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { defer close(probing); s.probes.run(ctx) }()
 	s.recoverTasks()
 	errs := make(chan error, 2)
-	servers := s.serve(errs)
+	var serving sync.WaitGroup
+	servers := s.serve(&serving, errs)
 	err := s.loop(ctx, errs)
 	s.hub.drop()
 	s.shutDown(context.WithoutCancel(ctx), servers)
+	serving.Wait()
 	close(s.closing)
 	s.wakeWatches()
 	s.watches.Wait()
@@ -136,14 +138,14 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-func (s *Server) serve(errs chan<- error) []*http.Server {
+func (s *Server) serve(serving *sync.WaitGroup, errs chan<- error) []*http.Server {
 	marathon := &http.Server{Handler: s.marathonRoutes(), ReadHeaderTimeout: 30 * time.Second}
 	servers := []*http.Server{marathon}
-	go func() { errs <- marathon.Serve(s.api) }()
+	serving.Go(func() { errs <- marathon.Serve(s.api) })
 	if s.mesos != nil {
 		master := &http.Server{Handler: s.mesosRoutes(), ReadHeaderTimeout: 30 * time.Second}
 		servers = append(servers, master)
-		go func() { errs <- master.Serve(s.mesos) }()
+		serving.Go(func() { errs <- master.Serve(s.mesos) })
 	}
 	return servers
 }

@@ -1,6 +1,7 @@
 package marathond
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,8 @@ func TestTaskSeesItsVolumeAndEnvironment(t *testing.T) {
 		env = string(data)
 		return err == nil
 	})
-	for _, want := range []string{"HOST=node1", "MINE=yes", "PORT0=31000", "PORT=31000", "PORTS=31000", "PORT_HTTP_API=31000", "MARATHON_APP_ID=/env", "MESOS_TASK_ID=env.instance-", "MESOS_SANDBOX=/"} {
+	port := fmt.Sprint(dig(c.tasks("/env"), 0, "ports", 0))
+	for _, want := range []string{"HOST=node1", "MINE=yes", "PORT0=" + port, "PORT=" + port, "PORTS=" + port, "PORT_HTTP_API=" + port, "MARATHON_APP_ID=/env", "MESOS_TASK_ID=env.instance-", "MESOS_SANDBOX=/"} {
 		if !strings.Contains(env, "\n"+want) && !strings.HasPrefix(env, want) {
 			t.Errorf("no %s in\n%s", want, env)
 		}

@@ -149,7 +149,9 @@ func (s *Server) executorGone(t *mesosTask) {
 	s.reapChild(t)
 	st, ok := readStatus(t.Folder)
 	if !ok || !st.Exited {
-		killRemains(t.ID, st)
+		if err := killRemains(t.ID, st); err != nil {
+			s.log.Error("end what a dead executor left", "task", t.ID, "err", err)
+		}
 	}
 	s.report(t, func(now time.Time) {
 		if ok && st.Exited {
@@ -175,22 +177,22 @@ func (s *Server) reapChild(t *mesosTask) {
 
 // killRemains ends what a dead executor left running. A process is touched only if it is provably the task's: same id
 // and start time, or the task's id in its environment.
-func killRemains(taskID string, st statusFile) {
+func killRemains(taskID string, st statusFile) error {
+	var errs []error
 	if st.Pid > 0 && st.StartTime != "" && processStart(st.Pid) == st.StartTime {
-		if err := syscall.Kill(-st.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			fmt.Fprintln(os.Stderr, "lab: end a task's processes:", err)
-		}
+		errs = append(errs, signalTo(-st.Pid, syscall.SIGKILL))
 	}
 	for range 100 {
 		left := processesOf(taskID)
 		if len(left) == 0 {
-			return
+			return errors.Join(errs...)
 		}
 		for _, pid := range left {
-			killOne(pid)
+			errs = append(errs, signalTo(pid, syscall.SIGKILL))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+	return errors.Join(append(errs, fmt.Errorf("processes of task %s do not end", taskID))...)
 }
 
 // signalKill passes a kill to the executor. If it is gone its watch books the end.
