@@ -1,6 +1,7 @@
 package register_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -98,6 +99,21 @@ func TestRefusals(t *testing.T) {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%s: %v, want %v", what, c.err, c.want)
 		}
+	}
+}
+
+func TestDesiredIsKept(t *testing.T) {
+	r, ctx := newRegister(t), t.Context()
+	if _, err := r.Desired(ctx); !errors.Is(err, register.ErrNotFound) {
+		t.Errorf("before any was kept: %v, want ErrNotFound", err)
+	}
+	want := &state.Desired{Digest: "d", Apps: map[state.AppID]state.App{"/a": {ID: "/a", Definition: json.RawMessage(`{"cpus":1.50}`),
+		Cutover: state.Cutover{MaxOutage: 5 * time.Second}}}, Volumes: map[state.VolumeName]state.Volume{"v": {Name: "v", Quota: 1 << 40}}}
+	must(t, r.KeepDesired(ctx, want))
+	got, err := r.Desired(ctx)
+	must(t, err)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 
