@@ -184,18 +184,19 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 
 // swearOff says whether the node may refuse the step's epoch for ever: only if no copy of the volume here can have had it.
 // It returns the epoch to record, or the zero Epoch if one as high is recorded already. c is nil if there is no copy.
+//
+// Success says two things: this node never had exactly this epoch, and never will. That one as high is recorded says only
+// the second: a node that was primary at 2 may swear off 4 later, and that is no leave to go back from a release at 2.
 func swearOff(c *state.Copy, s state.Step, f facts) (state.Epoch, *Error) {
 	switch {
 	case s.Epoch.IsZero():
 		return state.Epoch{}, errorf(CodeBadRequest, "the step names no epoch")
-	case !f.refused.Less(s.Epoch):
-		return state.Epoch{}, nil
 	case !f.taken.Less(s.Epoch):
 		return state.Epoch{}, errorf(CodeUnexpected, "a copy here had epoch %s once, it cannot refuse %s now", f.taken, s.Epoch).about(c)
-	case c == nil:
-		return s.Epoch, nil
-	case c.Role != state.Standby && c.Role != state.Retired, !c.Epoch.Less(s.Epoch):
+	case c != nil && (c.Role != state.Standby && c.Role != state.Retired || !c.Epoch.Less(s.Epoch)):
 		return state.Epoch{}, errorf(CodeUnexpected, "it is (%s, %s) and cannot refuse %s any more", c.Role, c.Epoch, s.Epoch).about(c)
+	case !f.refused.Less(s.Epoch):
+		return state.Epoch{}, nil
 	}
 	return s.Epoch, nil
 }
@@ -266,14 +267,15 @@ func backFromFenced(c *state.Copy, s state.Step, f facts) *Error {
 	return nil
 }
 
-// backFromReleased needs the durable word that the target never takes it. For a follower the lead's word is as good: its
+// backFromReleased needs the target's durable word on exactly the released epoch: that it never had it and never takes it. A
+// word on a higher one does not say the first. For a follower the lead's word is as good: its
 // promotion at the target needs the lead primary there at exactly the epoch that the target has refused.
 func backFromReleased(c *state.Copy, s state.Step, f facts) *Error {
 	given := c.Release
 	if given == nil {
 		return errorf(CodeRefused, "it is released, but to whom cannot be read").about(c)
 	}
-	refused := s.Refusal != nil && s.Refusal.Node == given.To && !s.Refusal.Epoch.Less(given.Epoch)
+	refused := s.Refusal != nil && s.Refusal.Node == given.To && s.Refusal.Epoch == given.Epoch
 	leadWentBack := follows(s) && f.leadBack != nil && f.leadBack.To == given.To && f.leadBack.Epoch == given.Epoch
 	switch {
 	case !refused && !leadWentBack:

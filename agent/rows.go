@@ -203,7 +203,7 @@ func (v *visit) swearOff(ctx context.Context) error {
 			return err
 		}
 	}
-	v.r.Refused = &state.Refusal{Node: v.a.id, Epoch: state.MaxEpoch(e, f.refused)}
+	v.r.Refused = &state.Refusal{Node: v.a.id, Epoch: v.s.Epoch} // true of exactly this epoch
 	return nil
 }
 
