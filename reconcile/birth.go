@@ -20,6 +20,9 @@ func (a *appCase) beBorn() (state.Decision, bool) {
 
 func (a *appCase) bearOne(vc *volumeCase) (state.Decision, bool) {
 	switch {
+	case !vc.born && a.registerEmpty():
+		return a.wait("the register is empty and %s silent: volume %s could exist there; it is claimed when every node has answered, or when the silent ones are forgotten (drover node forget)",
+			areOrIs(a.silent()), vc.want.Name)
 	case !vc.born && len(vc.copies) > 0:
 		return a.reclaim(vc)
 	case !vc.born:
@@ -52,16 +55,18 @@ func (a *appCase) reclaim(vc *volumeCase) (state.Decision, bool) {
 }
 
 func (a *appCase) claim(vc *volumeCase) (state.Decision, bool) {
-	if silent := a.silent(); len(silent) > 0 && vc.want.Adopt == "" && len(a.o.Register.Births) == 0 {
-		return a.wait("the register is empty and %s silent: volume %s could exist there; it is created when every node has answered, or when the silent ones are forgotten (drover node forget)",
-			areOrIs(silent), vc.want.Name)
-	}
 	node, why := a.birthplace(vc)
 	if node == nil {
 		return a.stall("%s", why)
 	}
 	return a.do(state.Step{Kind: state.ClaimVolume, Volume: vc.want.Name, Node: node.ID,
 		Why: "volume " + string(vc.want.Name) + " is new"})
+}
+
+// registerEmpty reports whether the register knows no volume while a node is silent: it may be new, or it may have lost all.
+// Not even what is seen is claimed then, because with the first claim nothing would tell the two apart any more.
+func (v *view) registerEmpty() bool {
+	return len(v.o.Register.Births) == 0 && len(v.silent()) > 0
 }
 
 // birthplace chooses where a volume begins its life: beside the app's other volumes, where the dataset to adopt is, or
@@ -108,6 +113,10 @@ func (a *appCase) create(vc *volumeCase) (state.Decision, bool) {
 	n := a.o.Nodes[vc.birth.Node]
 	if n == nil || !n.Answered() {
 		return a.wait("volume %s is to be created on %s, which does not answer", vc.want.Name, a.name(vc.birth.Node))
+	}
+	if old := a.copies[vc.want.Name]; len(old) > 0 {
+		return a.stall("volume %s was claimed anew on %s, and %s has a copy of an older birth: nothing is created in its place; to use the old copy run: drover volume forget %s; else rename its drover:volume property",
+			vc.want.Name, n.Hostname, old[0].node.Hostname, vc.want.Name)
 	}
 	s := state.Step{Kind: state.CreateVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: n.ID, Epoch: firstEpoch,
 		Dataset: n.Root + "/" + string(vc.want.Name), Properties: vc.want.Properties, Quota: vc.want.Quota, Reclaim: vc.want.Reclaim,

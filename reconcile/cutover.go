@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -10,9 +11,10 @@ import (
 // holdField is the attribute that no agent has: a constraint on it keeps an app from starting anywhere, whoever scales it.
 const holdField = "drover-hold"
 
-// held reports whether Marathon holds the app with the constraint that no agent satisfies.
+// held reports whether Marathon holds the app with the constraint that no agent satisfies. How many instances somebody has
+// scaled it to meanwhile does not matter: none of them starts.
 func (a *appCase) held() bool {
-	return a.live != nil && a.live.Instances == 0 && len(a.live.Constraints) > 0 && a.live.Constraints[0].Field == holdField
+	return a.live != nil && len(a.live.Constraints) > 0 && a.live.Constraints[0].Field == holdField
 }
 
 // stopped reports whether the app is down for certain: Marathon holds it, lists no task that may run, and the node itself
@@ -56,7 +58,10 @@ func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
 	}
 	for i := range a.vols {
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
-		if src == nil || dst == nil || dst.Role != state.Standby || common(src, dst) == nil {
+		if src == nil || src.Role != state.Primary && src.Role != state.Fenced {
+			return nil
+		}
+		if dst == nil || dst.Role != state.Standby || common(src, dst) == nil {
 			return nil
 		}
 	}
@@ -89,21 +94,32 @@ func (a *appCase) stop(at *state.Node, to *state.Node) (state.Decision, bool) {
 func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 	epoch := a.nextEpoch(from, to)
 	for i := range a.vols {
-		if src := a.vols[i].on(from.ID); src.Role == state.Primary {
+		if src := a.vols[i].on(from.ID); !fencedFor(src, epoch) {
 			return a.do(state.Step{Kind: state.Fence, Volume: a.vols[i].want.Name, UUID: a.vols[i].birth.UUID, Move: a.moveID(epoch), Node: from.ID,
-				Expect: expect(src), Snapshot: finalName(epoch), Outage: true, Took: fixedCost, Why: "no write may come after the last snapshot"})
+				Expect: state.Expect{Role: state.Primary, Epoch: src.Epoch}, Snapshot: finalName(epoch), Outage: true, Took: fixedCost,
+				Why: "no write may come after the last snapshot"})
 		}
 	}
 	for i := range a.vols {
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
-		if src.Newest() == nil {
-			return a.goBack(a.lead(), placed{from, a.lead().on(from.ID)}, epoch, nil, "the fenced copy has no snapshot")
+		if src.Written != 0 {
+			lead := placed{from, a.lead().on(from.ID)}
+			return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, "volume "+string(a.vols[i].want.Name)+" was written to after its last snapshot")
 		}
 		if dst.Find(src.Newest().GUID) == nil {
 			return a.sendTo(&a.vols[i], from, to, state.LastIncrement, src.Newest().Name, epoch)
 		}
+		if dst.ResumeToken != "" {
+			return a.dropHalf(&a.vols[i], to)
+		}
 	}
 	return a.release(a.lead(), from, to, epoch)
+}
+
+// fencedFor reports whether a copy is fenced with its last snapshot taken. A crash can come between the two; the fence is then
+// done again.
+func fencedFor(c *state.Copy, epoch state.Epoch) bool {
+	return c.Role == state.Fenced && slices.ContainsFunc(c.Snapshots, func(s state.Snapshot) bool { return s.Name == finalName(epoch) })
 }
 
 func (a *appCase) release(vc *volumeCase, from, to *state.Node, epoch state.Epoch) (state.Decision, bool) {
@@ -124,19 +140,25 @@ func (a *appCase) promote(vc *volumeCase, r *state.Release, to *state.Node) (sta
 func (a *appCase) retire() (state.Decision, bool) {
 	for i := range a.vols {
 		vc := &a.vols[i]
-		h, ok := vc.holder()
-		if !ok {
-			continue
-		}
 		for _, p := range vc.with(state.Released) {
-			if r := p.copy.Release; r != nil && r.To == h.node.ID && !h.copy.Epoch.Less(r.Epoch) {
-				return a.do(state.Step{Kind: state.Retire, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(r.Epoch), Node: p.node.ID, Peer: h.node.ID,
-					Expect: expect(p.copy), Taken: &state.Taken{Node: h.node.ID, Epoch: h.copy.Epoch},
-					Why: string(h.node.Hostname) + " is primary"})
+			if taken := takenOver(vc, p.copy.Release); taken != nil {
+				return a.do(state.Step{Kind: state.Retire, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(p.copy.Release.Epoch), Node: p.node.ID,
+					Peer: taken.Node, Expect: expect(p.copy), Taken: taken, Why: a.name(taken.Node) + " has taken over"})
 			}
 		}
 	}
 	return state.Decision{}, false
+}
+
+// takenOver returns the fact that the target of a release took over, if its copy still shows it.
+func takenOver(vc *volumeCase, r *state.Release) *state.Taken {
+	if r == nil {
+		return nil
+	}
+	if c := vc.on(r.To); c != nil && !c.Epoch.Less(r.Epoch) {
+		return &state.Taken{Node: r.To, Epoch: c.Epoch}
+	}
+	return nil
 }
 
 func expect(c *state.Copy) state.Expect { return state.Expect{Role: c.Role, Epoch: c.Epoch} }

@@ -19,17 +19,14 @@ const (
 // move brings an app to where the manifest wants it: copy while it runs, catch up until the last increment fits the budget,
 // then begin the cutover. An obstacle never keeps the app from being updated where it is.
 func (a *appCase) move() (state.Decision, bool) {
-	d, decided := a.moveOn()
-	if decided && d.Step == nil {
-		if u, updated := a.update(); updated && u.Step != nil {
-			return u, true
-		}
-	}
-	return d, decided
+	return a.butUpdate(a.moveOn())
 }
 
 func (a *appCase) moveOn() (state.Decision, bool) {
 	h, _ := a.lead().holder()
+	if a.agents[h.node.Hostname] == nil {
+		return state.Decision{Notes: []string{"the Mesos master does not know " + string(h.node.Hostname) + " now; the app is not moved for that"}}, false
+	}
 	to, why := a.place(h.node)
 	if to == h.node {
 		return state.Decision{}, false
@@ -37,10 +34,13 @@ func (a *appCase) moveOn() (state.Decision, bool) {
 	if m, marked := a.mark(); marked && m.Kind == state.Cancelled {
 		return state.Decision{Notes: []string{"its move was cancelled; it stays on " + string(h.node.Hostname) + " until its placement in the manifest changes (or drover resume " + string(a.app.ID) + ")"}}, false
 	}
+	if to == nil && a.mayFit() {
+		return a.wait("%s", why)
+	}
 	if to == nil {
 		return a.stall("%s", why)
 	}
-	if why := a.hindered(h.node, to); why != "" {
+	if why := a.hindered(h.node); why != "" {
 		return a.stall("%s", why)
 	}
 	for i := range a.vols {
@@ -61,7 +61,7 @@ func (a *appCase) mark() (state.Mark, bool) {
 }
 
 // hindered names what is in the way of a move though the target would do.
-func (a *appCase) hindered(from, to *state.Node) string {
+func (a *appCase) hindered(from *state.Node) string {
 	for i := range a.vols {
 		mount := a.vols[i].on(from.ID).Mountpoint
 		for _, id := range sortedIDs(a.o.Marathon.Apps) {
@@ -70,10 +70,9 @@ func (a *appCase) hindered(from, to *state.Node) string {
 					id, mount, a.vols[i].want.Name, a.app.ID)
 			}
 		}
-		dataset := to.Root + "/" + string(a.vols[i].want.Name)
-		if a.vols[i].on(to.ID) == nil && contains(to.Datasets, dataset) {
-			return fmt.Sprintf("dataset %s on %s is in the way of volume %s and is not a copy of it: rename it, then the move goes on", dataset, to.Hostname, a.vols[i].want.Name)
-		}
+	}
+	if least := a.leastOutage(); least > a.app.Cutover.MaxOutage {
+		return fmt.Sprintf("its outage would be %s without a single byte to send, and cutover.maxOutage is %s: raise it", Seconds(least), Seconds(a.app.Cutover.MaxOutage))
 	}
 	return ""
 }
@@ -117,10 +116,11 @@ func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why 
 		Dataset: dst.Dataset, Why: why + "; it is renamed, not destroyed"})
 }
 
-// diverged reports whether a standby has anything that its source does not have.
+// diverged reports whether a standby has anything that its source does not have: be it a snapshot that somebody took there, an
+// increment does not fit on it any more.
 func diverged(src, dst *state.Copy) bool {
-	base := common(src, dst)
-	return base == nil || since(dst, base.GUID) > 0
+	newest := dst.Newest()
+	return newest == nil || src.Find(newest.GUID) == nil || dst.Written > 0
 }
 
 func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKind, snapshot string, epoch state.Epoch) (state.Decision, bool) {
@@ -161,7 +161,7 @@ func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
 	}
 	if t := a.o.Attempts[a.app.ID]; t.Missed > 0 {
 		if left := t.Last.Add(retryAfter(t.Missed)).Sub(a.now); left > 0 {
-			d, _ := a.wait("its cutover missed the budget of %s %s and went back; it is tried again in %s", Seconds(budget), plural(t.Missed, "time"), Seconds(left))
+			d, _ := a.wait("its cutover did not come about, %s so far; it is tried again in %s", plural(t.Missed, "time"), Seconds(left))
 			d.After = left
 			return d, true
 		}
@@ -179,10 +179,8 @@ func retryAfter(missed int) time.Duration {
 
 // predictOutage estimates the outage of a cutover begun now.
 func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
-	t := a.timing()
-	total := t.Stop + t.Start
+	total := a.leastOutage()
 	for i := range a.vols {
-		total += streamCost + 3*fixedCost
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
 		if base := common(src, dst); base != nil {
 			total += time.Duration(float64(since(src, base.GUID)) / rate(from, to) * float64(time.Second))
@@ -191,13 +189,18 @@ func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
 	return total
 }
 
+// leastOutage estimates the outage of a cutover with nothing left to send.
+func (a *appCase) leastOutage() time.Duration {
+	t := a.timing()
+	return t.Stop + t.Start + time.Duration(len(a.vols))*(streamCost+3*fixedCost)
+}
+
 // anotherRound catches up once more, unless rounds have stopped shrinking: then the app stays up and a person is told.
 func (a *appCase) anotherRound(from, to *state.Node, outage time.Duration) (state.Decision, bool) {
 	epoch := a.nextEpoch(from, to)
 	vc := a.largestDelta(from, to)
 	src := vc.on(from.ID)
-	last := src.Newest()
-	k := roundOf(last.Name, epoch)
+	k, last := lastRound(src, epoch)
 	stuck := k >= a.app.Cutover.MaxRounds || k >= 3 && a.notShrinking(src, epoch, k)
 	if left := last.Created.Add(roundsPause).Sub(a.now); stuck && left > 0 {
 		d, _ := a.stall("volume %s changes faster than it can be caught up with: after %s the outage would still be %s of %s; raise cutover.maxOutage, or let the app write less; the app was not stopped",
@@ -231,6 +234,17 @@ func (a *appCase) notShrinking(src *state.Copy, epoch state.Epoch, k int) bool {
 		}
 	}
 	return last >= 0 && before >= 0 && last*5 > before*4
+}
+
+// lastRound returns the newest round of a move among a copy's snapshots. Others may be taking snapshots too.
+func lastRound(c *state.Copy, e state.Epoch) (int, *state.Snapshot) {
+	k, last := -1, c.Newest()
+	for i := range c.Snapshots {
+		if r := roundOf(c.Snapshots[i].Name, e); r > k {
+			k, last = r, &c.Snapshots[i]
+		}
+	}
+	return k, last
 }
 
 func roundName(e state.Epoch, k int) string { return fmt.Sprintf("drover-%s-%d", e, k) }

@@ -112,6 +112,8 @@ func (v *view) left() []state.Decision {
 func (v *view) leftOne(id state.AppID, of int) state.Decision {
 	d := state.Decision{App: id, Left: true}
 	switch {
+	case !v.d.Cluster.Prune && Held(v.o, id):
+		d.Stalled = "it left the manifests while it was stopped for a move: put it back, then its move is ended one way or the other; or remove it with --prune"
 	case !v.d.Cluster.Prune:
 		d.Notes = []string{"is no longer in the manifests; it is left running (remove it with --prune; its volumes stay)"}
 	case of > v.d.Cluster.PruneLimit:

@@ -22,14 +22,27 @@ func (a *appCase) clearOld() (state.Decision, bool) {
 			if d, decided := a.clearOne(vc, p, h, ready); decided || d.After > 0 {
 				return d, decided
 			}
-			notes = append(notes, "the old copy of "+string(vc.want.Name)+" on "+string(p.node.Hostname)+" is kept: the app must be seen ready first")
+			notes = append(notes, "the old copy of "+string(vc.want.Name)+" on "+string(p.node.Hostname)+" is kept: "+whyKept(p.copy, h.copy))
 		}
 	}
 	return state.Decision{Notes: notes}, false
 }
 
+// superseded reports whether the primary has all that an old copy has.
+func superseded(old, primary *state.Copy) bool {
+	newest := old.Newest()
+	return newest != nil && primary.Find(newest.GUID) != nil && old.Written == 0 && old.Epoch.Less(primary.Epoch)
+}
+
+func whyKept(old, primary *state.Copy) string {
+	if !superseded(old, primary) {
+		return "its newest snapshot is not on the primary; look what it holds, and destroy it by hand"
+	}
+	return "the app must be seen ready first"
+}
+
 func (a *appCase) clearOne(vc *volumeCase, old, primary placed, ready bool) (state.Decision, bool) {
-	if !ready {
+	if !ready || !superseded(old.copy, primary.copy) {
 		return state.Decision{}, false
 	}
 	saved, unsaved := old.copy.GraceServed, a.o.ReadyFor[a.app.ID]

@@ -15,8 +15,8 @@ import (
 // that would do, the one that already has most of its data wins, then the one with most free space. With no such node it
 // returns nil and says what is wrong with each.
 func (a *appCase) place(current *state.Node) (*state.Node, string) {
-	if current != nil && a.constraintsOn(current) == "" {
-		return current, ""
+	if current != nil && (a.agents[current.Hostname] == nil || a.constraintsOn(current) == "") {
+		return current, "" // a node that Mesos does not know now, say after the master changed, has not lost its attributes
 	}
 	var fit []*state.Node
 	var why []string
@@ -35,6 +35,11 @@ func (a *appCase) place(current *state.Node) (*state.Node, string) {
 	return slices.MaxFunc(fit, func(x, y *state.Node) int {
 		return cmp.Or(cmp.Compare(a.has(x), a.has(y)), cmp.Compare(x.Pool.Free, y.Pool.Free), -cmp.Compare(x.Hostname, y.Hostname))
 	}), ""
+}
+
+// mayFit reports whether a node that does not answer satisfies the constraints: it may do when it is back.
+func (a *appCase) mayFit() bool {
+	return slices.ContainsFunc(a.nodes(), func(n *state.Node) bool { return !n.Answered() && a.constraintsOn(n) == "" })
 }
 
 func (a *appCase) nowhere(why []string) string {
@@ -69,6 +74,8 @@ func (a *appCase) unfit(n *state.Node) string {
 	}
 	agent := a.agents[n.Hostname]
 	switch need, want := a.need(n), resources(a.app); {
+	case a.inTheWay(n) != "":
+		return a.inTheWay(n)
 	case !agent.Active:
 		return "its Mesos agent is not active"
 	case n.Pool.Health != "ONLINE" && n.Pool.Health != "DEGRADED":
@@ -81,6 +88,17 @@ func (a *appCase) unfit(n *state.Node) string {
 		return fmt.Sprintf("needs %g MiB of memory and %g are free", want.Mem, agent.Free.Mem)
 	case want.Ports > agent.Free.Ports:
 		return fmt.Sprintf("needs %s and %d are free", plural(want.Ports, "port"), agent.Free.Ports)
+	}
+	return ""
+}
+
+// inTheWay names a dataset where a copy would have to be, and is none.
+func (a *appCase) inTheWay(n *state.Node) string {
+	for i := range a.vols {
+		dataset := n.Root + "/" + string(a.vols[i].want.Name)
+		if a.vols[i].on(n.ID) == nil && contains(n.Datasets, dataset) {
+			return fmt.Sprintf("dataset %s is in the way and is not a copy of volume %s: rename it", dataset, a.vols[i].want.Name)
+		}
 	}
 	return ""
 }

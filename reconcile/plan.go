@@ -130,6 +130,10 @@ func summarise(app state.App, steps []state.Step, o *state.Observed) (summary, r
 		switch s.Kind {
 		case state.Promote:
 			return "move " + v.name(s.Peer) + " -> " + v.name(s.Node), v.placementReason(app, s.Peer, s.Node, reason)
+		case state.Replicate, state.Resume, state.CatchUp:
+			if summary == "" {
+				summary, reason = "prepare "+v.name(s.Node)+" -> "+v.name(s.Peer), v.placementReason(app, s.Node, s.Peer, reason)
+			}
 		case state.CreateVolume:
 			summary = "create on " + v.name(s.Node)
 		case state.AdoptVolume:
@@ -150,6 +154,7 @@ func summarise(app state.App, steps []state.Step, o *state.Observed) (summary, r
 			if summary == "" {
 				summary = "scale to " + plural(s.Instances, "instance")
 			}
+		default: // the others are parts of these, or speak for themselves
 		}
 	}
 	if summary == "" {
@@ -193,7 +198,7 @@ func Clone(o *state.Observed) *state.Observed {
 		app.Tasks = slices.Clone(app.Tasks)
 	}
 	c.Register.Births = cloneMap(o.Register.Births)
-	c.ReadyFor, c.DownFor = cloneMap(o.ReadyFor), cloneMap(o.DownFor)
+	c.ReadyFor, c.DownFor, c.Attempts = cloneMap(o.ReadyFor), cloneMap(o.DownFor), cloneMap(o.Attempts)
 	c.Nodes = cloneEach(o.Nodes)
 	for _, n := range c.Nodes {
 		n.Copies, n.Datasets, n.Refused = slices.Clone(n.Copies), slices.Clone(n.Datasets), cloneMap(n.Refused)

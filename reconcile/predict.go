@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/drover-project/drover/state"
@@ -13,6 +14,9 @@ import (
 // tests compare it with what doing it did.
 func Predict(o *state.Observed, s state.Step, now time.Time) {
 	p := predictor{o: o, s: s, now: now}
+	if Missed(o, s) {
+		p.missed()
+	}
 	switch s.Kind {
 	case state.ClaimVolume, state.RecordBirth:
 		p.register()
@@ -39,6 +43,24 @@ func Predict(o *state.Observed, s state.Step, now time.Time) {
 	}
 }
 
+// Missed reports whether a step, about to be done in o, ends a cutover that did not come about: a way back, or the start of a
+// held app where it was. The next cutover of the app waits longer for each.
+func Missed(o *state.Observed, s state.Step) bool {
+	if s.Kind == state.GoBack {
+		return s.Lead == "" || s.Lead == s.Volume
+	}
+	return s.Kind == state.StartApp && Held(o, s.App) && !arrived(o, s)
+}
+
+// arrived reports whether the app's lead has reached the epoch that its cutover led to.
+func arrived(o *state.Observed, s state.Step) bool {
+	move := o.Marathon.Apps[s.App].Constraints[0].Value
+	led, err := state.ParseEpoch(move[strings.LastIndex(move, "-")+1:])
+	return err == nil && slices.ContainsFunc(o.Nodes[s.Node].Copies, func(c state.Copy) bool {
+		return c.Volume == s.Lead && c.Role == state.Primary && !c.Epoch.Less(led)
+	})
+}
+
 type predictor struct {
 	o   *state.Observed
 	s   state.Step
@@ -56,6 +78,13 @@ func (p *predictor) copy(node state.NodeID) *state.Copy {
 		}
 	}
 	return nil
+}
+
+func (p *predictor) missed() {
+	if p.o.Attempts == nil {
+		p.o.Attempts = map[state.AppID]state.Attempts{}
+	}
+	p.o.Attempts[p.s.App] = state.Attempts{Missed: p.o.Attempts[p.s.App].Missed + 1, Last: p.now}
 }
 
 func (p *predictor) register() {
@@ -108,6 +137,7 @@ func (p *predictor) change(c *state.Copy) {
 		delete(p.o.ReadyFor, p.s.App)
 	case state.AbortRecv:
 		c.ResumeToken, c.Receiving = "", false
+	default: // no other step is within one copy
 	}
 }
 
@@ -186,12 +216,14 @@ func (p *predictor) marathon() {
 	case state.RemoveApp:
 		delete(apps, p.s.App)
 	case state.VerifyReady:
+		live.Tasks = p.tasks(live)
 		for i := range live.Tasks {
 			live.Tasks[i].State, live.Tasks[i].Health = state.TaskRunning, state.Healthy
 		}
 	case state.ScaleApp:
-		live.Instances = p.s.Instances
-		live.Tasks = p.tasks(live)
+		live.Instances, live.Version = p.s.Instances, p.now
+		kept := live.Tasks[:min(len(live.Tasks), live.Instances)]
+		live.Tasks = append(slices.Clone(kept), p.tasks(live)[len(kept):]...)
 	default:
 		if apps == nil {
 			p.o.Marathon.Apps = map[state.AppID]*state.RunningApp{}

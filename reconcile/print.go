@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,8 +67,9 @@ func (o *outage) part(k state.StepKind) *time.Duration {
 		return &o.promote
 	case state.StartApp:
 		return &o.start
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (w *lineWriter) step(s state.Step) {
@@ -129,7 +131,7 @@ func (w *lineWriter) line(s state.Step) string {
 	case state.MountVolume:
 		return row("mount", vol+" on "+w.names.name(s.Node), "", "")
 	case state.Replicate, state.Resume:
-		return row(string(s.Kind), vol+"  "+Bytes(s.Bytes)+" to "+w.names.name(s.Peer), about(s.Took), running)
+		return row(string(s.Kind), vol+sizeText(s.Bytes)+" to "+w.names.name(s.Peer), about(s.Took), running)
 	case state.CatchUp:
 		if w.last == state.CatchUp {
 			return ""
@@ -144,7 +146,7 @@ func (w *lineWriter) line(s state.Step) string {
 	case state.VerifyReady:
 		return row("verify", strings.TrimSpace(vol+"  readiness"), "", "")
 	case state.DeleteOld:
-		return row("delete old", vol+" on "+w.names.name(s.Node), "", "after "+Seconds(s.Grace)+", revert possible until then")
+		return row("delete old", vol+" on "+w.names.name(s.Node), "", w.whenDeleted(s))
 	case state.StartApp:
 		return row("start", "on "+w.names.name(s.Node), about(s.Took), s.Why)
 	case state.DeployApp:
@@ -153,8 +155,25 @@ func (w *lineWriter) line(s state.Step) string {
 		return row("scale", "to "+plural(s.Instances, "instance"), "", s.Why)
 	case state.RemoveApp:
 		return row("remove", "from Marathon", "", s.Why)
+	default:
+		return row(string(s.Kind), vol, about(s.Took), s.Why)
 	}
-	return row(string(s.Kind), vol, about(s.Took), s.Why)
+}
+
+// whenDeleted says when an old copy goes: with a move that is yet to come its grace is too, otherwise it is served.
+func (w *lineWriter) whenDeleted(s state.Step) string {
+	if slices.ContainsFunc(w.app.Steps, func(s state.Step) bool { return s.Kind == state.Promote }) {
+		return "after " + Seconds(s.Grace) + ", revert possible until then"
+	}
+	return s.Why
+}
+
+// sizeText writes how much is to be sent. Of a dataset that is yet to be adopted it is not known.
+func sizeText(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return "  " + Bytes(bytes)
 }
 
 func row(verb, what, took, remark string) string {
@@ -187,7 +206,7 @@ func propertiesText(s state.Step) string {
 // total sums a plan up in one sentence.
 func total(p state.Plan) string {
 	words := []struct{ prefix, text string }{{"move", "to move"}, {"create", "to create"}, {"adopt", "to adopt"}, {"deploy", "to deploy"},
-		{"start", "to start"}, {"update", "to update"}, {"scale", "to scale"}, {"go back", "to go back"}, {"remove", "to remove"}}
+		{"start", "to start"}, {"prepare", "to prepare for a move"}, {"update", "to update"}, {"scale", "to scale"}, {"go back", "to go back"}, {"remove", "to remove"}}
 	var parts []string
 	counted := 0
 	for _, w := range words {

@@ -40,12 +40,23 @@ func (a *appCase) keep() (state.Decision, bool) {
 			continue
 		}
 		if vc.want.Quota != 0 && vc.want.Quota < h.copy.Referenced {
-			return a.stall("volume %s holds %s, more than its quota of %s in the manifest: raise the quota or delete data", vc.want.Name, Bytes(h.copy.Referenced), Bytes(vc.want.Quota))
+			return a.butUpdate(a.stall("volume %s holds %s, more than its quota of %s in the manifest: raise the quota or delete data",
+				vc.want.Name, Bytes(h.copy.Referenced), Bytes(vc.want.Quota)))
 		}
 		return a.do(state.Step{Kind: state.SetProperties, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
 			Properties: changed, Quota: vc.want.Quota, Reclaim: vc.want.Reclaim, Why: "the manifest says so"})
 	}
 	return state.Decision{}, false
+}
+
+// butUpdate passes on an obstacle, unless the app can be updated where it is in the meantime.
+func (a *appCase) butUpdate(d state.Decision, decided bool) (state.Decision, bool) {
+	if decided && d.Step == nil {
+		if u, updated := a.update(); updated && u.Step != nil {
+			return u, true
+		}
+	}
+	return d, decided
 }
 
 func changedProperties(want state.Volume, c *state.Copy) map[string]string {
@@ -89,14 +100,23 @@ func zfsNumber(s string) int64 {
 // pinAt returns where the app runs if its volumes are primary on a node.
 func (a *appCase) pinAt(n *state.Node) *pin {
 	p := &pin{host: n.Hostname}
-	for i := range a.vols {
-		mount := path.Join(n.Mounts, string(a.vols[i].want.Name))
-		if c := a.vols[i].on(n.ID); c != nil && c.Mountpoint != "" {
+	for _, m := range a.app.Volumes {
+		mount := path.Join(n.Mounts, string(m.Volume))
+		if c := a.copyOn(n, m.Volume); c != nil && c.Mountpoint != "" {
 			mount = c.Mountpoint
 		}
 		p.mounts = append(p.mounts, mount)
 	}
 	return p
+}
+
+func (a *appCase) copyOn(n *state.Node, volume state.VolumeName) *state.Copy {
+	for i := range a.vols {
+		if a.vols[i].want.Name == volume {
+			return a.vols[i].on(n.ID)
+		}
+	}
+	return nil
 }
 
 // beUp sees to it that Marathon runs the app, once, and only where its data is.
@@ -107,7 +127,8 @@ func (a *appCase) beUp() (state.Decision, bool) {
 		Took: a.timing().Start, Outage: true}
 	switch {
 	case a.live == nil:
-		s.Why, s.Outage = "Marathon does not have it", false
+		_, s.Outage = a.o.DownFor[a.app.ID]
+		s.Why = "Marathon does not have it"
 	case a.held():
 		s.Why = "its volumes are writable on " + string(h.node.Hostname)
 	case !reflect.DeepEqual(a.live.Constraints, pinned(h.node.Hostname)):

@@ -24,13 +24,13 @@ func (a *appCase) settle() (state.Decision, bool) {
 	}
 }
 
-// oneWriter stalls when two copies claim to be primary, or when a forced failover has overruled the one that does.
+// oneWriter stalls when two copies are writable or may become so without asking each other, or when a forced failover has overruled the one that does.
 func (a *appCase) oneWriter() (state.Decision, bool) {
 	for i := range a.vols {
 		vc := &a.vols[i]
-		if ps := vc.with(state.Primary); len(ps) > 1 {
-			return a.stall("volume %s has two primary copies, on %s (epoch %s) and on %s (epoch %s): nothing is touched; stop the app on the wrong one and set its drover:role to retired",
-				vc.want.Name, ps[0].node.Hostname, ps[0].copy.Epoch, ps[1].node.Hostname, ps[1].copy.Epoch)
+		if ps := vc.deciding(); len(ps) > 1 {
+			return a.stall("volume %s has two copies that claim to decide, %s on %s (epoch %s) and %s on %s (epoch %s): nothing is touched; stop the app on the wrong one and set its drover:role to retired",
+				vc.want.Name, ps[0].copy.Role, ps[0].node.Hostname, ps[0].copy.Epoch, ps[1].copy.Role, ps[1].node.Hostname, ps[1].copy.Epoch)
 		}
 		h, ok := vc.holder()
 		if f := a.o.Register.Forced[vc.birth.UUID]; ok && h.copy.Epoch.F < f {
@@ -96,7 +96,13 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 	for i := range a.vols {
 		vc := &a.vols[i]
 		src := vc.on(h.node.ID)
-		if why := unpromotable(src, vc.on(to.ID)); why != "" {
+		why := unpromotable(src, vc.on(to.ID))
+		if why != "" && !refusable(a.lead().on(to.ID), r.Epoch) {
+			c := a.lead().on(to.ID)
+			return a.stall("volume %s was released to %s at epoch %s, and its copy there is %s at epoch %s: nothing is touched; compare the two by hand",
+				a.lead().want.Name, to.Hostname, r.Epoch, c.Role, c.Epoch)
+		}
+		if why != "" {
 			return a.do(state.Step{Kind: state.SwearOff, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: a.moveID(r.Epoch),
 				Node: to.ID, Epoch: r.Epoch, Outage: true, Why: "volume " + string(vc.want.Name) + " cannot be promoted on " + string(to.Hostname) + ": " + why})
 		}
@@ -104,7 +110,30 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 			return a.release(vc, h.node, to, r.Epoch)
 		}
 	}
-	return a.promote(a.lead(), r, to)
+	return a.promoteWhenIdle(a.lead(), r, to)
+}
+
+// promoteWhenIdle promotes a copy that has everything, once no stream arrives in it; the rest of one that was cut is dropped.
+func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.Node) (state.Decision, bool) {
+	switch dst := vc.on(to.ID); {
+	case dst.Receiving:
+		return a.wait("a stream of volume %s still arrives at %s; it is promoted when that has ended", vc.want.Name, to.Hostname)
+	case dst.ResumeToken != "":
+		return a.dropHalf(vc, to)
+	}
+	return a.promote(vc, r, to)
+}
+
+// dropHalf drops what is left of a stream that was cut, in a copy that has everything without it.
+func (a *appCase) dropHalf(vc *volumeCase, at *state.Node) (state.Decision, bool) {
+	dst := vc.on(at.ID)
+	return a.do(state.Step{Kind: state.AbortRecv, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: at.ID, Expect: expect(dst), Token: dst.ResumeToken,
+		Outage: true, Why: "it has everything without the rest of a stream that was cut"})
+}
+
+// refusable reports whether a target with this copy can swear off an epoch: nothing there can ever have had it.
+func refusable(c *state.Copy, e state.Epoch) bool {
+	return c == nil || (c.Role == state.Standby || c.Role == state.Retired) && c.Epoch.Less(e)
 }
 
 // unpromotable says why a target's copy cannot take over from its source; "" if it can.
@@ -144,7 +173,7 @@ func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, b
 	case h.node == lead.node && h.copy.Role == state.Primary:
 		return state.Decision{}, false
 	case h.node == lead.node:
-		return a.goBack(vc, h, lead.copy.Epoch, nil, string(a.lead().want.Name)+" is primary here")
+		return a.followBack(vc, h, lead)
 	case h.copy.Role == state.Primary:
 		return a.stall("volumes %s and %s of %s are on different nodes, %s and %s: they can only move together; move the data of one by hand, or make them two apps",
 			a.lead().want.Name, vc.want.Name, a.app.ID, lead.node.Hostname, h.node.Hostname)
@@ -154,7 +183,21 @@ func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, b
 	case h.copy.Role == state.Fenced:
 		return a.release(vc, h.node, lead.node, lead.copy.Epoch)
 	}
-	return a.promote(vc, h.copy.Release, lead.node)
+	return a.promoteWhenIdle(vc, h.copy.Release, lead.node)
+}
+
+// followBack makes a follower writable again beside its lead, which is primary on the same node: from fenced because nothing
+// was given away, from released because the lead only went back with its target's refusal.
+func (a *appCase) followBack(vc *volumeCase, h, lead placed) (state.Decision, bool) {
+	why := string(a.lead().want.Name) + " is primary here"
+	if h.copy.Role == state.Fenced {
+		return a.goBack(vc, h, state.MaxEpoch(lead.copy.Epoch, h.copy.Epoch.Next()), nil, why)
+	}
+	if r := h.copy.Release; r == nil || !r.Epoch.Less(lead.copy.Epoch) {
+		return a.stall("volume %s of %s is released on %s, where %s is primary at epoch %s, and was not released before it: nothing is touched; compare its copies by hand",
+			vc.want.Name, a.app.ID, h.node.Hostname, a.lead().want.Name, lead.copy.Epoch)
+	}
+	return a.goBack(vc, h, lead.copy.Epoch, nil, why)
 }
 
 func (a *appCase) goBack(vc *volumeCase, h placed, epoch state.Epoch, refusal *state.Refusal, why string) (state.Decision, bool) {

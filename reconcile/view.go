@@ -118,7 +118,37 @@ func (v *view) caseOf(app state.App) *appCase {
 		}
 		a.vols = append(a.vols, vc)
 	}
+	a.order()
 	return a
+}
+
+// order puts the leading volume first: the one that its copies say leads, so that another order in the manifest does not
+// change the lead, least of all in the middle of a handover. What joins the app in the middle of a handover waits for its end.
+func (a *appCase) order() {
+	if i := a.recordedLead(); i > 0 {
+		lead := a.vols[i]
+		a.vols = slices.Insert(slices.Delete(a.vols, i, i+1), 0, lead)
+	}
+	if len(a.vols) < 2 {
+		return
+	}
+	if h, ok := a.lead().holder(); ok && h.copy.Role != state.Primary {
+		a.vols = slices.DeleteFunc(a.vols, func(vc volumeCase) bool { return len(vc.copies) == 0 && !vc.birth.Created })
+	}
+}
+
+// recordedLead returns the place of the volume that leads according to the copies, or -1 if they do not know.
+func (a *appCase) recordedLead() int {
+	for i := range a.vols {
+		h, ok := a.vols[i].holder()
+		if !ok {
+			continue
+		}
+		if lead := slices.IndexFunc(a.vols, func(vc volumeCase) bool { return vc.want.Name == h.copy.Lead }); lead >= 0 {
+			return lead
+		}
+	}
+	return -1
 }
 
 func (a *appCase) lead() *volumeCase { return &a.vols[0] }
@@ -144,19 +174,42 @@ func (vc *volumeCase) with(role state.Role) []placed {
 	return out
 }
 
-// holder returns the copy that decides now: of all primary, fenced and released copies the one at the highest epoch.
+// holder returns the copy that decides now: of several that do, which is never as it should be, the one at the highest epoch.
 func (vc *volumeCase) holder() (placed, bool) {
 	var best placed
+	for _, p := range vc.deciding() {
+		if best.copy == nil || best.copy.Epoch.Less(p.copy.Epoch) {
+			best = p
+		}
+	}
+	return best, best.copy != nil
+}
+
+// deciding returns the copies that are writable or can become so without another copy's word: primary and fenced ones, and
+// those released to a target that has not taken over.
+func (vc *volumeCase) deciding() []placed {
+	var out []placed
 	for _, p := range vc.copies {
 		switch p.copy.Role {
-		case state.Primary, state.Fenced, state.Released:
-			if best.copy == nil || best.copy.Epoch.Less(p.copy.Epoch) {
-				best = p
+		case state.Primary, state.Fenced:
+			out = append(out, p)
+		case state.Released:
+			if !vc.overtaken(p) {
+				out = append(out, p)
 			}
 		case state.Retired, state.Standby:
 		}
 	}
-	return best, best.copy != nil
+	return out
+}
+
+// overtaken reports whether a released copy's release is history: another copy has its epoch or a later one, which it can
+// only have if the target took over.
+func (vc *volumeCase) overtaken(old placed) bool {
+	r := old.copy.Release
+	return r != nil && slices.ContainsFunc(vc.copies, func(p placed) bool {
+		return p.node != old.node && !p.copy.Epoch.Less(r.Epoch)
+	})
 }
 
 // common returns the newest snapshot of from that to holds too, or nil. Only guids are compared.
@@ -180,8 +233,8 @@ func since(from *state.Copy, base state.GUID) int64 {
 
 func (a *appCase) do(s state.Step) (state.Decision, bool) {
 	s.App = a.app.ID
-	if len(a.app.Volumes) > 0 {
-		s.Lead = a.app.Volumes[0].Volume
+	if len(a.vols) > 0 {
+		s.Lead = a.lead().want.Name
 	}
 	return state.Decision{App: a.app.ID, Step: &s}, true
 }
