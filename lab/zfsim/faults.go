@@ -33,7 +33,8 @@ type Rule struct {
 	Args string `json:"args,omitempty"`
 	// Action is one of the Act constants.
 	Action Action `json:"action"`
-	// Bytes is where ActCut and ActKillStream act: after so many bytes of the stream.
+	// Bytes is where ActCut and ActKillStream act: when so many bytes of the stream have passed. A shorter stream passes
+	// unharmed.
 	Bytes int64 `json:"bytes,omitempty"`
 	// Until is the file that ActHangBefore and ActHangAfter wait for: they go on when it is gone.
 	Until string `json:"until,omitempty"`
@@ -145,12 +146,42 @@ func canonical(cmd string) string {
 // hit returns the first rule with the action that applies now, and counts it.
 func (ft *faulter) hit(a Action) *Rule {
 	for i := range ft.f.Rules {
-		r := &ft.f.Rules[i]
-		if r.Action == a && (r.Command == "" || r.Command == ft.command) && strings.Contains(ft.line, r.Args) && ft.count(i, r.Times) {
-			return r
+		if ft.matches(i, a) && ft.count(i, ft.f.Rules[i].Times) {
+			return &ft.f.Rules[i]
 		}
 	}
 	return nil
+}
+
+func (ft *faulter) matches(i int, a Action) bool {
+	r := &ft.f.Rules[i]
+	return r.Action == a && (r.Command == "" || r.Command == ft.command) && strings.Contains(ft.line, r.Args)
+}
+
+// pointOf returns the place in a stream at which a rule with the action shall act.
+func (ft *faulter) pointOf(a Action) *streamPoint {
+	for i, r := range ft.f.Rules {
+		if ft.matches(i, a) {
+			return &streamPoint{at: r.Bytes, acts: func() bool { return ft.count(i, r.Times) }}
+		}
+	}
+	return nil
+}
+
+// streamPoint is where a stream breaks; acts counts, and says no when the rule has acted often enough.
+type streamPoint struct {
+	at   int64
+	acts func() bool
+	done bool
+}
+
+// reached reports, once, that the stream got to the point and is to break.
+func (p *streamPoint) reached(sent int64) bool {
+	if p == nil || p.done || sent < p.at {
+		return false
+	}
+	p.done = true
+	return p.acts()
 }
 
 // count notes that a rule applies; many processes append to one file, so its size is a common counter.
@@ -255,18 +286,11 @@ type throttle struct {
 	rate      int64
 	begin     time.Time
 	sent      atomic.Int64
-	cut, kill int64 // -1: never
+	cut, kill *streamPoint
 }
 
 func (ft *faulter) stream(pool string) *throttle {
-	s := &throttle{rate: ft.f.BytesPerSecond[pool], begin: time.Now(), cut: -1, kill: -1}
-	if r := ft.hit(ActCut); r != nil {
-		s.cut = r.Bytes
-	}
-	if r := ft.hit(ActKillStream); r != nil {
-		s.kill = r.Bytes
-	}
-	return s
+	return &throttle{rate: ft.f.BytesPerSecond[pool], begin: time.Now(), cut: ft.pointOf(ActCut), kill: ft.pointOf(ActKillStream)}
 }
 
 // passed is the number of bytes so far; it may be asked for at any time.
@@ -275,11 +299,11 @@ func (s *throttle) passed() int64 { return s.sent.Load() }
 // pass lets n bytes through; it returns how many, fewer than n when the stream is to be cut.
 func (s *throttle) pass(n int) int {
 	sent := s.sent.Load()
-	if s.kill >= 0 && sent+int64(n) >= s.kill {
+	if s.kill.reached(sent + int64(n)) {
 		killSelf()
 	}
-	if s.cut >= 0 && sent+int64(n) > s.cut {
-		n = int(s.cut - sent)
+	if s.cut.reached(sent + int64(n)) {
+		n = int(max(s.cut.at-sent, 0))
 	}
 	s.sent.Add(int64(n))
 	if s.rate > 0 {

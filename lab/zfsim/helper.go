@@ -1,11 +1,13 @@
 package zfsim
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // TB is what Build and NewMachine need of a testing.TB. It is an interface of its own so that the program does not
@@ -18,15 +20,50 @@ type TB interface {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "drover-zfsim-")
+	cache := filepath.Join(os.TempDir(), fmt.Sprintf("drover-zfsim-%d", os.Getuid()))
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(cache, "new-")
 	if err != nil {
 		return "", err
 	}
-	return dir, BuildInto(dir)
+	defer os.RemoveAll(tmp) // moved away, or of no use
+	if err := BuildInto(tmp); err != nil {
+		return "", err
+	}
+	return keep(cache, tmp)
 })
 
-// Build compiles the stand-in, once per process, into a temporary folder with the names zfs and zpool, and returns
-// the folder, to be put in front of PATH. The folder is left behind for the system to clean.
+// keep moves a freshly built folder to a name made of its content, so that equal builds share one and others do not
+// meet. It removes builds that nobody has made for a day.
+func keep(cache, tmp string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(tmp, "zfs"))
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, fmt.Sprintf("%x", sha256.Sum256(b))[:16])
+	if err := os.Rename(tmp, dir); err != nil {
+		if _, serr := os.Stat(filepath.Join(dir, "zpool")); serr != nil {
+			return "", err
+		}
+	}
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil {
+		return "", err
+	}
+	olds, err := os.ReadDir(cache)
+	for _, o := range olds {
+		if st, serr := o.Info(); serr == nil && now.Sub(st.ModTime()) > 24*time.Hour {
+			os.RemoveAll(filepath.Join(cache, o.Name())) // another process may be quicker
+		}
+	}
+	return dir, err
+}
+
+// Build compiles the stand-in, once per process, into a folder with the names zfs and zpool, and returns the folder,
+// to be put in front of PATH. Equal builds share a folder below the system's folder for temporary files; those that
+// are a day old go.
 func Build(t TB) string {
 	t.Helper()
 	dir, err := build()
