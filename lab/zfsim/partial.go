@@ -272,3 +272,33 @@ func replayRecord(rec stream.Record, mg *store.Merge) error {
 	}
 	return mg.Remove(string(rec.Payload))
 }
+
+func (c *cli) abortReceive(name string) error {
+	if _, err := c.open(name, false); err != nil {
+		return usageError(err.Error())
+	}
+	return c.update(poolOf(name), func(tx *txn) error {
+		d := tx.p.find(name)
+		switch {
+		case d == nil || d.Recv == nil || !d.Recv.Resumable && !tx.m.receiving(tx.p, d):
+			return fmt.Errorf("'%s' does not have any resumable receive state to abort", name)
+		case tx.m.receiving(tx.p, d) && d.Recv.New:
+			return fmt.Errorf("cannot destroy '%s': %w", name, errBusy)
+		case tx.m.receiving(tx.p, d):
+			return fmt.Errorf("cannot destroy '%s/%%recv': %w", name, errBusy)
+		}
+		tx.p.dropReceive(d)
+		return nil
+	})
+}
+
+// dropReceive forgets a receive, and the dataset if it existed only for it.
+func (p *pool) dropReceive(d *dataset) {
+	p.then(op{Do: opNoRecv, ID: d.ID})
+	p.then(op{Do: opNoPack, Txg: d.Recv.Txg})
+	if d.Recv.New {
+		p.remove(d)
+		p.then(op{Do: opNoHead, ID: d.ID})
+	}
+	d.Recv = nil
+}

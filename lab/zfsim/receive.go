@@ -189,9 +189,6 @@ func (rv *receiving) kind() string {
 	return "new filesystem"
 }
 
-// errIgnored: the snapshot is here already.
-var errIgnored = errors.New("snapshot already exists")
-
 func (rv *receiving) ignore(start time.Time) error {
 	rv.say("receiving")
 	if rv.f.has('v') {
@@ -249,119 +246,6 @@ func (rv *receiving) start() error {
 		rv.c.out.Flush() // shown while it runs; the write error shows at the end
 	}
 	return err
-}
-
-func parentOrSelf(name string) string {
-	if p := parentName(name); p != "" {
-		return p
-	}
-	return name
-}
-
-// check says whether the stream may be received.
-func (rv *receiving) check(tx *txn) error {
-	d := tx.p.find(rv.target)
-	switch {
-	case rv.begin.Resuming():
-		return rv.checkResume(tx, d)
-	case rv.begin.FromGUID == 0:
-		return rv.checkFull(tx, d)
-	case d == nil:
-		return fmt.Errorf("destination '%s' does not exist", rv.target)
-	}
-	return rv.checkIncrement(tx, d)
-}
-
-func (rv *receiving) checkFull(tx *txn, d *dataset) error {
-	switch {
-	case d == nil && tx.p.find(parentName(rv.target)) == nil:
-		return printed{fmt.Errorf("cannot open '%s': %w\n%sunable to restore to destination", parentName(rv.target), errNotExist, rv.what)}
-	case d == nil:
-		return nil
-	case !rv.f.has('F'):
-		return fmt.Errorf("destination '%s' exists\nmust specify -F to overwrite it", rv.target)
-	case d.Recv != nil:
-		return rv.partlyThere()
-	case len(d.Snaps) > 0:
-		return fmt.Errorf("destination has snapshots (eg. %s@%s)\nmust destroy them to overwrite it", rv.target, d.Snaps[0].Name)
-	}
-	return errors.New("overwriting a file system with -F is not modelled by this stand-in: Drover never does it")
-}
-
-func (rv *receiving) partlyThere() error {
-	return fmt.Errorf(`destination %s contains partially-complete state from "zfs receive -s".`, rv.target)
-}
-
-func (rv *receiving) checkResume(tx *txn, d *dataset) error {
-	upgrade := errors.New("kernel modules must be upgraded to receive this stream.") //nolint:revive // the words of OpenZFS
-	if d == nil || d.Recv == nil || !d.Recv.Resumable || d.Recv.ToGUID != rv.begin.ToGUID || d.Recv.FromGUID != rv.begin.FromGUID {
-		return upgrade
-	}
-	if tx.m.receiving(tx.p, d) {
-		return rv.partlyThere()
-	}
-	if at := tx.m.progressOf(tx.p, d); at.Object != rv.begin.Object || at.Offset != rv.begin.Offset {
-		return upgrade
-	}
-	return nil
-}
-
-func (rv *receiving) checkIncrement(tx *txn, d *dataset) error {
-	switch {
-	case d.Recv != nil && d.Recv.Resumable:
-		return rv.partlyThere()
-	case d.Recv != nil:
-		return errBusy
-	}
-	if s := d.snap(rv.snap); s != nil {
-		if s.GUID == rv.begin.ToGUID {
-			return errIgnored
-		}
-		if !tx.m.old {
-			return errIgnored // 2.3 looks at the name alone
-		}
-		rv.say("receiving")
-		return printed{fmt.Errorf("cannot restore to %s@%s: destination already exists", rv.target, rv.snap)}
-	}
-	if !rv.f.has('n') {
-		rv.say("receiving") // what follows is found by the kernel, after the announcement
-	}
-	base := d.snapByGUID(rv.begin.FromGUID)
-	if base == nil {
-		return rv.mismatch()
-	}
-	if d.Large && rv.begin.Features&stream.FeatureLargeBlocks == 0 {
-		return errors.New("incremental send stream requires -L (--large-block), to match previous receive.") //nolint:revive // the words of OpenZFS
-	}
-	if rv.f.has('F') {
-		return rv.heldAfter(d, base)
-	}
-	return rv.checkUnmodified(tx, d, base)
-}
-
-func (rv *receiving) mismatch() error {
-	return fmt.Errorf("most recent snapshot of %s does not\nmatch incremental source", rv.target)
-}
-
-func (rv *receiving) heldAfter(d *dataset, base *snapshot) error {
-	for _, s := range d.Snaps {
-		if s.CreateTxg > base.CreateTxg && len(s.Holds) > 0 {
-			return errBusy
-		}
-	}
-	return nil
-}
-
-// checkUnmodified looks at the head: nothing may differ from the base.
-func (rv *receiving) checkUnmodified(tx *txn, d *dataset, base *snapshot) error {
-	info, err := tx.m.rescan(tx.p, tx.s, d)
-	if err != nil {
-		return err
-	}
-	if info.Changed || d.Hist.Since(base.CreateTxg) > 0 {
-		return fmt.Errorf("destination %s has been modified\nsince most recent snapshot", rv.target)
-	}
-	return nil
 }
 
 // enter makes the record of the receive, after the checks.
@@ -553,20 +437,6 @@ func (rv *receiving) fillHead(st *store.Store, root store.Ref) (store.Ref, error
 	return ready, err
 }
 
-// checkEnd repeats the checks: somebody may have written or taken snapshots while the stream came.
-func (rv *receiving) checkEnd(tx *txn, d *dataset) error {
-	if rv.recv.New {
-		return nil
-	}
-	if d.Tree != rv.base || d.last() == nil || d.last().GUID != rv.newest || d.snapByGUID(rv.recv.FromGUID) == nil {
-		return fmt.Errorf("%w: %w", errDrop, rv.mismatch())
-	}
-	if err := rv.checkUnmodified(tx, d, d.snapByGUID(rv.recv.FromGUID)); err != nil {
-		return err
-	}
-	return nil
-}
-
 func (rv *receiving) finish(tx *txn, d *dataset, root, ready store.Ref, hist store.Hist) error {
 	if s := d.snap(rv.snap); s != nil {
 		return fmt.Errorf("%w: %w", errDrop, errExists)
@@ -610,34 +480,4 @@ func (rv *receiving) late() error {
 		}
 		return tx.m.noteScan(tx.p, d)
 	})
-}
-
-func (c *cli) abortReceive(name string) error {
-	if _, err := c.open(name, false); err != nil {
-		return usageError(err.Error())
-	}
-	return c.update(poolOf(name), func(tx *txn) error {
-		d := tx.p.find(name)
-		switch {
-		case d == nil || d.Recv == nil || !d.Recv.Resumable && !tx.m.receiving(tx.p, d):
-			return fmt.Errorf("'%s' does not have any resumable receive state to abort", name)
-		case tx.m.receiving(tx.p, d) && d.Recv.New:
-			return fmt.Errorf("cannot destroy '%s': %w", name, errBusy)
-		case tx.m.receiving(tx.p, d):
-			return fmt.Errorf("cannot destroy '%s/%%recv': %w", name, errBusy)
-		}
-		tx.p.dropReceive(d)
-		return nil
-	})
-}
-
-// dropReceive forgets a receive, and the dataset if it existed only for it.
-func (p *pool) dropReceive(d *dataset) {
-	p.then(op{Do: opNoRecv, ID: d.ID})
-	p.then(op{Do: opNoPack, Txg: d.Recv.Txg})
-	if d.Recv.New {
-		p.remove(d)
-		p.then(op{Do: opNoHead, ID: d.ID})
-	}
-	d.Recv = nil
 }
