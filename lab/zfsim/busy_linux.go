@@ -125,3 +125,24 @@ func openForWriting(pid, fd string) bool {
 	}
 	return false
 }
+
+// mappedForWriting returns the paths below head that a process has mapped shared and writable.
+func mappedForWriting(head string) map[string]bool {
+	pids, err := processes()
+	if err != nil {
+		return nil // without /proc nothing can be told
+	}
+	mapped := map[string]bool{}
+	for _, pid := range pids {
+		b, err := os.ReadFile(filepath.Join("/proc", pid, "maps"))
+		if err != nil || !bytes.Contains(b, []byte(head)) {
+			continue
+		}
+		for line := range strings.SplitSeq(string(b), "\n") {
+			if i := strings.Index(line, " "+head+"/"); i > 0 && strings.Contains(line[:i], " rw-s ") {
+				mapped[line[i+len(head)+2:]] = true
+			}
+		}
+	}
+	return mapped
+}

@@ -9,7 +9,7 @@
 //     written, in the next snapshot and in a refused receive; "zfs set readonly=on" warns if files are open for
 //     writing.
 //   - a snapshot is not taken at one instant. What is written while it is taken may be torn; what is not written to
-//     for the time of the scan is exact. Bytes written through a shared mapping count when the kernel stamps the file.
+//     for the time of the scan is exact. Unlike OpenZFS it includes what was written through a shared mapping.
 //   - quotas bind snapshots and receives, not the writes of applications.
 //   - volumes, encryption, -p, -R and compression of streams are not there; asking for them is an error that says so.
 //

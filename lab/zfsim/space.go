@@ -74,8 +74,12 @@ func (m *machine) saveScan(p *pool, d *dataset, info *scanInfo) error {
 
 func (m *machine) scanOptions(p *pool, d *dataset, txg uint64, pack *store.Pack) store.ScanOptions {
 	heads := m.path("heads") + string(filepath.Separator)
-	return store.ScanOptions{Head: m.head(p, d), Prev: d.Tree, Hist: d.Hist, Txg: txg, Keep: p.keepTxg(d), Pack: pack,
+	o := store.ScanOptions{Head: m.head(p, d), Prev: d.Tree, Hist: d.Hist, Txg: txg, Keep: p.keepTxg(d), Pack: pack,
 		Mounted: func(target string) bool { return len(target) > len(heads) && target[:len(heads)] == heads }}
+	if pack != nil && d.Mounted != "" { // a dry scan keeps no stat data, and what is mapped cannot be unmounted
+		o.Mapped = mappedForWriting(o.Head)
+	}
+	return o
 }
 
 // refresh looks at the heads whose figures are older than age, or, where looking takes long, than twenty times as

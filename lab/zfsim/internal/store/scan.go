@@ -25,6 +25,9 @@ type ScanOptions struct {
 
 	// Mounted reports whether a symbolic link with this target is a mounted child: it is kept as an empty directory.
 	Mounted func(target string) bool
+	// Mapped holds the paths that a process can write to through a shared mapping. Such writes need not change stat
+	// data, so these files are read again by the next scan.
+	Mapped map[string]bool
 }
 
 // ScanResult is what a scan found.
@@ -243,6 +246,9 @@ func (sc *scanner) read(path string, st stat, prev *Entry) (*Entry, error) {
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if sc.o.Mapped[path] {
+		e.Ctime = 0
 	}
 	return e, err
 }
