@@ -250,9 +250,10 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader) error {
 	} else {
 		dataset = v.c.Dataset
 	}
-	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, io.MultiReader(bytes.NewReader(raw), in))
+	tail := &stream.Tail{R: in}
+	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, io.MultiReader(bytes.NewReader(raw), tail))
 	if err == nil || errors.Is(err, zfs.ErrWarning) {
-		err = errors.Join(v.ended(in), ignoreWarning(err, v))
+		err = errors.Join(v.ended(tail), ignoreWarning(err, v))
 	}
 	if err != nil {
 		return v.explain(err, dataset)
@@ -268,14 +269,13 @@ func ignoreWarning(err error, v *receiver) error {
 	return nil
 }
 
-// ended makes sure that the sender has said that its stream is complete, and has sent nothing after it.
-func (v *receiver) ended(in *stream.Reader) error {
-	n, err := io.Copy(io.Discard, in)
-	if err != nil {
+// ended makes sure that the sender has said that its stream is complete, and that nothing came after the end of it.
+func (v *receiver) ended(tail *stream.Tail) error {
+	if _, err := io.Copy(io.Discard, tail); err != nil {
 		return err
 	}
-	if n > 0 {
-		return errorf(CodeRefused, "%d bytes came after the end of the stream", n)
+	if !tail.Ended(v.q.To) {
+		return errorf(CodeRefused, "something came after the end of the stream")
 	}
 	return nil
 }

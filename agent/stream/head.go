@@ -38,6 +38,55 @@ func ReadHead(r io.Reader) (Head, []byte, error) {
 	return h, b, err
 }
 
+// Tail watches a stream go by and remembers its last record. What follows the end of a zfs stream is not seen by `zfs
+// receive`, so it is looked for here.
+type Tail struct {
+	R    *Reader
+	last [HeadSize]byte
+	n    int
+}
+
+// Read reads from R.
+func (t *Tail) Read(p []byte) (int, error) {
+	n, err := t.R.Read(p)
+	t.watch(p[:n])
+	return n, err
+}
+
+func (t *Tail) watch(p []byte) {
+	if len(p) >= HeadSize {
+		copy(t.last[:], p[len(p)-HeadSize:])
+		t.n = HeadSize
+		return
+	}
+	copy(t.last[:], t.last[len(p):])
+	copy(t.last[HeadSize-len(p):], p)
+	t.n = min(HeadSize, t.n+len(p))
+}
+
+// WriteTo passes everything on in R's large chunks.
+func (t *Tail) WriteTo(w io.Writer) (int64, error) {
+	return t.R.WriteTo(writerFunc(func(p []byte) (int, error) {
+		t.watch(p)
+		return w.Write(p)
+	}))
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Ended reports whether the last record is the one that ends the stream of a snapshot.
+func (t *Tail) Ended(to state.GUID) bool {
+	const end = 5
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		if t.n == HeadSize && order.Uint32(t.last[:]) == end && state.GUID(order.Uint64(t.last[40:])) == to {
+			return true
+		}
+	}
+	return false
+}
+
 func parseHead(b []byte) (Head, error) {
 	order, err := byteOrder(b)
 	if err != nil {

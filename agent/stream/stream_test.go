@@ -145,6 +145,28 @@ func TestHead(t *testing.T) {
 	}
 }
 
+func TestTail(t *testing.T) {
+	end := make([]byte, HeadSize)
+	binary.LittleEndian.PutUint32(end, 5)
+	binary.LittleEndian.PutUint64(end[40:], 7)
+	body := append(bytes.Repeat([]byte("x"), 5000), end...)
+	for name, c := range map[string]struct {
+		data []byte
+		want bool
+	}{
+		"ends well": {body, true}, "padded": {append(bytes.Clone(body), 'x'), false}, "cut": {body[:len(body)-1], false},
+		"short": {end[:100], false}, "nothing": {nil, false}, "only an end": {end, true},
+	} {
+		wire := framed(t, c.data, (*Writer).End)
+		pieces, whole := &Tail{R: NewReader(bytes.NewReader(wire))}, &Tail{R: NewReader(bytes.NewReader(wire))}
+		_, err1 := io.Copy(struct{ io.Writer }{io.Discard}, iotest.OneByteReader(pieces))
+		_, err2 := io.Copy(io.Discard, whole)
+		if err1 != nil || err2 != nil || pieces.Ended(7) != c.want || whole.Ended(7) != c.want || whole.Ended(8) {
+			t.Errorf("%s: %v %v, %v %v", name, pieces.Ended(7), whole.Ended(7), err1, err2)
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	f.Add([]byte{frameData, 0, 0, 0, 1, 'a', frameEnd, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1})
 	f.Add([]byte{frameFail, 0, 0, 0, 2, 'n', 'o'})
