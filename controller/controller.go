@@ -35,7 +35,7 @@ func New(o Options) *Controller {
 	if o.OnEvent == nil {
 		o.OnEvent = func(Event) {}
 	}
-	return &Controller{o: o, mem: newMemory()}
+	return &Controller{o: o, mem: newMemory(o.Every)}
 }
 
 // ErrLeadershipLost says that another controller leads now.

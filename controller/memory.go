@@ -12,6 +12,8 @@ import (
 
 // memory is what the controller has counted itself. All of it may be lost.
 type memory struct {
+	gap time.Duration // the longest time between two looks that counts
+
 	mu       sync.Mutex
 	ready    map[state.AppID]readiness
 	down     map[state.AppID]time.Time // when the app was stopped for a cutover
@@ -20,31 +22,62 @@ type memory struct {
 
 type readiness struct {
 	seen  time.Time     // when the app was last seen ready
+	at    place         // where that was
 	total time.Duration // without a break, and not yet saved as grace
 }
 
-func newMemory() *memory {
-	return &memory{ready: map[state.AppID]readiness{}, down: map[state.AppID]time.Time{}, attempts: map[state.AppID]state.Attempts{}}
+// place is one stay of an app's data on a node: no copy is primary twice at one epoch.
+type place struct {
+	node  state.NodeID
+	epoch state.Epoch
 }
 
-// look counts on from an observation: apps that were ready before and are ready now have been ready in between. Silence does
-// not count.
+// unseen is the longest time between two looks that still counts as seen. Whoever did not look for longer, because a source was
+// silent or the machine slept, knows nothing of it.
+func unseen(every time.Duration) time.Duration { return every + time.Minute }
+
+func newMemory(every time.Duration) *memory {
+	return &memory{gap: unseen(every), ready: map[state.AppID]readiness{}, down: map[state.AppID]time.Time{}, attempts: map[state.AppID]state.Attempts{}}
+}
+
+// look counts on from an observation: apps that were ready before and are ready now, with their data where it was, have been
+// ready in between. Silence does not count, nor what was before a move.
 func (m *memory) look(d *state.Desired, o *state.Observed, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	ready := reconcile.AllReady(d, o, slices.Collect(maps.Keys(d.Apps)))
-	for id := range d.Apps {
-		r := m.ready[id]
-		switch {
-		case !ready[id]:
+	primaries := primaryPlaces(o)
+	for id, app := range d.Apps {
+		if !ready[id] {
 			delete(m.ready, id)
 			continue
-		case !r.seen.IsZero():
-			r.total += now.Sub(r.seen)
 		}
-		r.seen = now
+		r := readiness{seen: now}
+		if len(app.Volumes) > 0 {
+			r.at = primaries[app.Volumes[0].Volume]
+		}
+		if was, counted := m.ready[id]; counted && was.at == r.at {
+			r.total = was.total
+			if gap := now.Sub(was.seen); gap <= m.gap {
+				r.total += gap
+			}
+		}
 		m.ready[id] = r
 	}
+}
+
+// primaryPlaces are where the volumes are primary: the copy at the highest epoch, as the rules have it.
+func primaryPlaces(o *state.Observed) map[state.VolumeName]place {
+	out := map[state.VolumeName]place{}
+	for id, n := range o.Nodes {
+		for i := range n.Copies {
+			c := &n.Copies[i]
+			if c.Role == state.Primary && out[c.Volume].epoch.Less(c.Epoch) {
+				out[c.Volume] = place{id, c.Epoch}
+			}
+		}
+	}
+	return out
 }
 
 // fill adds what was counted to an observation.
@@ -65,15 +98,17 @@ func (m *memory) fill(o *state.Observed, now time.Time) {
 func (m *memory) saved(id state.AppID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.ready[id]
-	r.total = 0
-	m.ready[id] = r
+	if r, ok := m.ready[id]; ok {
+		r.total = 0
+		m.ready[id] = r
+	}
 }
 
 // stopped notes when an app went down, once.
 func (m *memory) stopped(id state.AppID, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.ready, id)
 	if _, ok := m.down[id]; !ok {
 		m.down[id] = now
 	}
