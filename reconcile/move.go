@@ -108,7 +108,7 @@ func (a *appCase) rejoin(vc *volumeCase, src, dst *state.Copy, to, from *state.N
 		return a.setAside(vc, dst, to, "it holds data that "+string(from.Hostname)+" does not have")
 	}
 	return a.do(state.Step{Kind: state.Rejoin, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: to.ID, Peer: from.ID,
-		Expect: expect(dst), Base: newest.GUID, Why: "its newest snapshot is on " + string(from.Hostname) + ": only what changed since is sent"})
+		PeerAddress: from.Address, Expect: expect(dst), Base: newest.GUID, Why: "its newest snapshot is on " + string(from.Hostname) + ": only what changed since is sent"})
 }
 
 func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why string) (state.Decision, bool) {
