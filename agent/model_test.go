@@ -17,7 +17,7 @@ import (
 var (
 	maxEpoch  = flag.Int("model.epochs", 3, "epochs of the model, at most 4")
 	maxWrites = flag.Int("model.writes", 1, "writes of the model, at most 2")
-	maxStates = flag.Int("model.states", 20_000, "states of three nodes to look at")
+	maxStates = flag.Int("model.states", 6_000, "states of three nodes to look at")
 )
 
 const (
