@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -205,5 +206,66 @@ func TestDeleteOld(t *testing.T) {
 	}
 	if got := h.to.read(h.v, "last"); got != "two" {
 		t.Errorf("the primary has %q", got)
+	}
+}
+
+// Two volumes of one app: the second follows the first.
+func TestFollower(t *testing.T) {
+	b := newBench(t)
+	a := handover{v: todo, from: b.node("node1"), to: b.node("node2"), e: "0.1", next: "0.2"}
+	f := a
+	f.v = volume{name: "journal", lead: todo.name, uuid: "0b0b0b0b-1111"}
+	for _, h := range []handover{a, f} {
+		h.from.create(h.v)
+		h.from.write(h.v, "f", string(h.v.name))
+		h.replicate()
+		h.from.do(h.fenceStep())
+		h.from.do(h.lastStep())
+	}
+	if _, err := f.from.try(f.releaseStep()); !isKind(err, ErrRefused) {
+		t.Errorf("the follower is released before its lead: %v", err)
+	}
+	a.from.do(a.releaseStep())
+	f.from.do(f.releaseStep())
+	promoteFollower := f.promoteStep()
+	if _, err := f.to.try(promoteFollower); !isKind(err, ErrRefused) {
+		t.Errorf("the follower is promoted before its lead: %v", err)
+	}
+	if _, err := f.from.try(f.backStep(state.Released, "0.3", nil)); !isKind(err, ErrRefused) {
+		t.Errorf("the follower goes back before its lead: %v", err)
+	}
+	sworn := a.to.do(a.swearStep()).Refused
+	a.from.do(a.backStep(state.Released, "0.3", sworn))
+	f.from.do(f.backStep(state.Released, "0.3", nil)) // on the lead's word
+	f.from.want(f.v, state.Primary, "0.3")
+	if _, err := f.to.try(promoteFollower); !isKind(err, ErrRefused) {
+		t.Errorf("a late promotion of the follower: %v", err)
+	}
+	if got := f.from.read(f.v, "f"); got != "journal" {
+		t.Errorf("read %q", got)
+	}
+}
+
+// Snapshots of other tools travel too, and older ones of the same move go on both sides.
+func TestSnapshotsOfOthersTravel(t *testing.T) {
+	h := pair(t)
+	h.from.zfs("snapshot", "tank/drover/tododata@hourly-1")
+	h.replicate()
+	h.from.write(h.v, "f", "1")
+	h.from.zfs("snapshot", "tank/drover/tododata@hourly-2")
+	h.catchUp(1)
+	h.from.write(h.v, "f", "2")
+	r := h.catchUp(2)
+	for _, c := range []*state.Copy{r.Copy, r.Peer} {
+		var names []string
+		for _, s := range c.Snapshots {
+			names = append(names, s.Name)
+		}
+		if got, want := strings.Join(names, " "), "hourly-1 hourly-2 drover-0.2-1 drover-0.2-2"; got != want {
+			t.Errorf("snapshots %q, want %q", got, want)
+		}
+		if !c.Newest().Held {
+			t.Errorf("the common snapshot is not held: %+v", c.Snapshots)
+		}
 	}
 }
