@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/drover-project/drover/state"
@@ -93,9 +95,7 @@ func (l *loop) publish(ctx context.Context, s set, decisions []state.Decision) {
 		st.Apps = append(st.Apps, appStatus(d))
 		st.Settled = st.Settled && d.Step == nil && d.Waiting == "" && d.Stalled == ""
 	}
-	l.mu.Lock()
-	st.Moves = append(st.Moves, l.moves...)
-	l.mu.Unlock()
+	st.Moves = l.movesSoFar()
 	b, err := json.Marshal(st)
 	if err == nil {
 		err = l.c.o.Cluster.Register.PublishStatus(ctx, b)
@@ -103,6 +103,17 @@ func (l *loop) publish(ctx context.Context, s set, decisions []state.Decision) {
 	if err != nil && ctx.Err() == nil {
 		l.c.o.Log.WarnContext(ctx, "status was not published", "err", err)
 	}
+}
+
+// movesSoFar returns the moves as they are now: those under way go on changing.
+func (l *loop) movesSoFar() []Move {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	moves := slices.Clone(l.moves)
+	for i := range moves {
+		moves[i].Parts = maps.Clone(moves[i].Parts)
+	}
+	return moves
 }
 
 func appStatus(d state.Decision) AppStatus {
