@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/lab/zfsim"
 	"github.com/drover-project/drover/state"
-	"github.com/drover-project/drover/zfs"
 )
 
 // until waits for a condition that another process brings about.
@@ -183,10 +183,11 @@ func TestOrphanOfAnEarlierAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.to.faults(zfsim.Faults{Rules: []zfsim.Rule{{Command: "set", Args: "drover:test", Action: zfsim.ActHangBefore, Until: gate}}})
-	orphan := make(chan error, 1)
-	go func() {
-		orphan <- lock.zfs(zfs.New(h.to.options.ZFS)).Set(context.Background(), "tank/drover/tododata", map[string]string{"drover:test": "1"})
-	}()
+	orphan := exec.Command(filepath.Join(h.to.machine.Bin, "zfs"), "set", "drover:test=1", "tank/drover/tododata")
+	orphan.Env, orphan.ExtraFiles = h.to.machine.Env, []*os.File{lock.file} // as zfs.Holding passes it on
+	if err := orphan.Start(); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "the child hangs", func() bool {
 		hits, err := zfsim.ReachedFaults(h.to.machine.Dir)
 		return err == nil && hits[0] == 1
@@ -203,7 +204,7 @@ func TestOrphanOfAnEarlierAgent(t *testing.T) {
 	if err := os.Remove(gate); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-orphan; err != nil {
+	if err := orphan.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	h.from.do(h.lastStep())
