@@ -82,10 +82,13 @@ func (a *appCase) settleReleased(h placed) (state.Decision, bool) {
 	if !to.Answered() {
 		return a.wait("volume %s was released to %s, which does not answer; %s is down until it does", a.lead().want.Name, to.Hostname, a.app.ID)
 	}
-	uuid := a.lead().birth.UUID
-	if refused := to.Refused[uuid]; !refused.Less(r.Epoch) {
-		next := state.MaxEpoch(refused, r.Epoch).Next()
-		return a.goBack(a.lead(), h, next, &state.Refusal{Node: to.ID, Epoch: refused}, string(to.Hostname)+" has sworn off epoch "+r.Epoch.String())
+	refused := to.Refused[a.lead().birth.UUID]
+	switch {
+	case refused == r.Epoch:
+		return a.goBack(a.lead(), h, r.Epoch.Next(), &state.Refusal{Node: to.ID, Epoch: refused}, string(to.Hostname)+" has sworn off epoch "+r.Epoch.String())
+	case r.Epoch.Less(refused):
+		// That it never takes this epoch any more does not say that it never had it. Its agent knows, and answers for exactly this one.
+		return a.swearOff(to, r, "it has sworn off "+refused.String())
 	}
 	return a.bringOver(h, to)
 }
@@ -103,14 +106,19 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 				a.lead().want.Name, to.Hostname, r.Epoch, c.Role, c.Epoch)
 		}
 		if why != "" {
-			return a.do(state.Step{Kind: state.SwearOff, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: a.moveID(r.Epoch),
-				Node: to.ID, Epoch: r.Epoch, Outage: true, Why: "volume " + string(vc.want.Name) + " cannot be promoted on " + string(to.Hostname) + ": " + why})
+			return a.swearOff(to, r, "volume "+string(vc.want.Name)+" cannot be promoted on "+string(to.Hostname)+": "+why)
 		}
 		if src.Role == state.Fenced {
 			return a.release(vc, h.node, to, r.Epoch)
 		}
 	}
 	return a.promoteWhenIdle(a.lead(), r, to)
+}
+
+// swearOff has the target of a release refuse its epoch for ever, so that the source may take the app's volumes back.
+func (a *appCase) swearOff(to *state.Node, r *state.Release, why string) (state.Decision, bool) {
+	return a.do(state.Step{Kind: state.SwearOff, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: a.moveID(r.Epoch),
+		Node: to.ID, Epoch: r.Epoch, Outage: true, Why: why})
 }
 
 // promoteWhenIdle promotes a copy that has everything, once no stream arrives in it; the rest of one that was cut is dropped.
