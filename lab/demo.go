@@ -110,6 +110,9 @@ type demo struct {
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, "\n== "+format+"\n", args...) }
 
+// firstTodos is how many to-dos there are before the move.
+const firstTodos = "500"
+
 const edited, from, to = "todo-db.yaml", "spinning", "ssd"
 
 func (d *demo) play(ctx context.Context) error {
@@ -123,9 +126,10 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	ledger := d.lab.path("ledger")
-	if err := d.run(ctx, d.todo, "load", "-url", "http://"+d.web+"/", "-ledger", ledger, "-count", "500"); err != nil {
-		return err
+	if out, err := d.output(ctx, d.todo, "load", "-url", "http://"+d.web+"/", "-ledger", ledger, "-count", firstTodos); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
 	}
+	d.say("%s to-dos are added through /todo/web. drover status", firstTodos)
 	if err := d.run(ctx, d.program, "status"); err != nil {
 		return err
 	}
@@ -309,16 +313,21 @@ func (d *demo) status(ctx context.Context) (controller.Status, error) {
 
 // run runs a command as a person would, with what it prints indented.
 func (d *demo) run(ctx context.Context, program string, args ...string) error {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "DROVER_CONFIG="+d.lab.ConfigFile())
-	out, err := cmd.CombinedOutput()
+	out, err := d.output(ctx, program, args...)
 	for line := range strings.Lines(string(out)) {
 		fmt.Fprint(d.out, "   ", line)
 	}
+	return err
+}
+
+func (d *demo) output(ctx context.Context, program string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), "DROVER_CONFIG="+d.lab.ConfigFile())
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", filepath.Base(program), args[0], err)
+		return out, fmt.Errorf("%s %s: %w", filepath.Base(program), args[0], err)
 	}
-	return nil
+	return out, nil
 }
 
 func isExit(err error, code int) bool {

@@ -112,7 +112,7 @@ func (l *Lab) path(parts ...string) string {
 }
 
 // readPlan takes over what the lab consisted of before, or chooses.
-func (l *Lab) readPlan(context.Context) error {
+func (l *Lab) readPlan(ctx context.Context) error {
 	b, err := os.ReadFile(l.path("lab.json"))
 	if err == nil {
 		if err := json.Unmarshal(b, &l.plan); err != nil {
@@ -121,7 +121,7 @@ func (l *Lab) readPlan(context.Context) error {
 		if l.plan.Native != l.o.Native {
 			return errors.New("it was made with the other kind of ZFS; remove it with `drover lab reset` first")
 		}
-		return nil
+		return l.stillFree(ctx)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err

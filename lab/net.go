@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrRunning says that a process has this lab already.
@@ -17,10 +19,43 @@ var ErrRunning = errors.New("this lab is running already")
 func freeAddress(port int) (string, error) {
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return "", fmt.Errorf("port %d is taken by another program (%w): stop that, or start the lab with --any-port", port, err)
+		return "", fmt.Errorf("port %d is taken by another program (%w): stop that program, or start the lab with --any-port", port, err)
 	}
 	addr := ln.Addr().String()
 	return addr, ln.Close()
+}
+
+// leftovers is how long parts of a lab that was killed may take to end.
+const leftovers = 5 * time.Second
+
+// stillFree makes sure that nobody else listens where this lab was before: its parts would wait for ever, and people would
+// talk to another program.
+func (l *Lab) stillFree(ctx context.Context) error {
+	addrs := []string{l.plan.Marathon, l.plan.Mesos}
+	for _, n := range l.plan.Nodes {
+		addrs = append(addrs, n.Agent)
+	}
+	end := time.Now().Add(leftovers)
+	for _, addr := range addrs {
+		for {
+			ln, err := net.Listen("tcp", addr)
+			if err == nil {
+				if err := ln.Close(); err != nil {
+					return err
+				}
+				break
+			}
+			if time.Now().After(end) {
+				return fmt.Errorf("another program has %s, where this lab was before (%w): stop that program, or remove the lab with drover lab reset", addr, err)
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
 
 // chooseTaskPorts gives each node a range of its own in which, just now, nobody listens on the first port.

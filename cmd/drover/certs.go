@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,21 +13,21 @@ import (
 )
 
 func (c *cli) certs() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "certs",
-		Short: "make the certificates of a cluster: every connection between Drover's parts is mutual TLS",
-	}
 	var ca string
+	cmd := group("certs", "make the certificates of a cluster: every connection between Drover's parts is mutual TLS",
+		certsInit(&ca), certsIssue(&ca), certsShow())
 	cmd.PersistentFlags().StringVar(&ca, "ca", "ca", "folder of the authority")
-	cmd.AddCommand(certsInit(&ca), certsIssue(&ca), certsShow())
 	return cmd
 }
 
 func certsInit(ca *string) *cobra.Command {
 	return &cobra.Command{
-		Use: "init", Short: "make a new authority", Args: cobra.NoArgs,
+		Use: "init", Short: "make a new authority", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := certs.NewAuthority(*ca); err != nil {
+			_, err := certs.NewAuthority(*ca)
+			if errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("there is an authority in %s already: another one would make its certificates worthless; choose another folder with --ca", *ca)
+			} else if err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "made the authority in %s; keep ca.key there private: who has it can be any part of the cluster\n", *ca)
@@ -44,11 +47,16 @@ func certsIssue(ca *string) *cobra.Command {
   drover certs issue agent node1 --host node1 --host 10.0.0.1 --out node1
   drover certs issue controller drover --out controller
   drover certs issue operator $USER --out operator`,
-		Args: cobra.ExactArgs(2),
+		Args: exactly("ROLE", "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := certs.OpenAuthority(*ca)
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("there is no authority in %s: make one with drover certs init, or name its folder with --ca", *ca)
+			} else if err != nil {
 				return err
+			}
+			if args[0] == string(certs.Agent) && len(hosts) == 0 {
+				return fmt.Errorf("agent %s needs the names or addresses under which it is called: give each with --host", args[1])
 			}
 			if out == "" {
 				out = args[1]
@@ -69,13 +77,19 @@ func certsIssue(ca *string) *cobra.Command {
 
 func certsShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show DIR", Short: "show whose certificate is in a folder, and when it ends", Args: cobra.ExactArgs(1),
+		Use: "show DIR", Short: "show whose certificate is in a folder, and when it ends", Args: exactly("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, end, err := certs.Show(args[0])
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("there is no certificate in %s: want a folder with tls.crt", args[0])
+			} else if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s %v, until %s\n", id.Role, id.Name, id.Hosts, end.Format(time.DateOnly))
+			called := ""
+			if len(id.Hosts) > 0 {
+				called = ", called " + strings.Join(id.Hosts, " ")
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s%s, valid until %s\n", id.Role, id.Name, called, end.Format(time.DateOnly))
 			return nil
 		},
 	}

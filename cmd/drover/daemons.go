@@ -20,7 +20,7 @@ func (c *cli) agent() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "run a node's agent: it observes the node's datasets and carries out steps on them",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if hostname == "" {
 				h, err := os.Hostname()
@@ -56,7 +56,7 @@ func (c *cli) controller() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "controller [-f FILE]...",
 		Short: "keep the cluster as the manifests say, and carry out their changes",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := c.log()
 			cl, err := c.cluster(log)

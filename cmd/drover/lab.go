@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -14,13 +17,16 @@ import (
 
 	"github.com/drover-project/drover/lab"
 	"github.com/drover-project/drover/lab/marathond"
+	"github.com/drover-project/drover/state"
+	"github.com/drover-project/drover/state/manifest"
 )
 
 // labFlags is what the lab's commands share.
 type labFlags struct {
-	dir     string
-	native  bool
-	anyPort bool
+	dir       string
+	manifests string
+	native    bool
+	anyPort   bool
 }
 
 func (c *cli) lab() *cobra.Command {
@@ -28,19 +34,19 @@ func (c *cli) lab() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "run a whole cluster on this machine, to try it: no root, no ZFS, no Marathon",
-		Args:  cobra.NoArgs,
+		Args:  unknownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return c.labUp(cmd.Context(), cmd.OutOrStdout(), f) },
 	}
 	cmd.PersistentFlags().StringVar(&f.dir, "dir", ".drover", "folder for the lab's state")
-	up := &cobra.Command{Use: "up", Short: "start the lab, as it was left (the same as drover lab)", Args: cobra.NoArgs, RunE: cmd.RunE}
+	up := &cobra.Command{Use: "up", Short: "start the lab, as it was left (the same as drover lab)", Args: noArguments, RunE: cmd.RunE}
 	for _, cmd := range []*cobra.Command{cmd, up} {
-		c.manifestFlag(cmd)
+		folderFlag(cmd, &f.manifests)
 		cmd.Flags().BoolVar(&f.native, "native", false, "use this machine's own OpenZFS, on pools in files; needs root")
 		cmd.Flags().BoolVar(&f.anyPort, "any-port", false, "take free ports instead of the usual ones")
 	}
-	down := &cobra.Command{Use: "down", Short: "stop the lab; apps and data stay for the next time", Args: cobra.NoArgs,
+	down := &cobra.Command{Use: "down", Short: "stop the lab; apps and data stay for the next time", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return labDown(cmd.Context(), cmd.OutOrStdout(), f.dir) }}
-	reset := &cobra.Command{Use: "reset", Short: "remove all that a stopped lab left", Args: cobra.NoArgs,
+	reset := &cobra.Command{Use: "reset", Short: "remove all that a stopped lab left", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return labReset(cmd.OutOrStdout(), f.dir) }}
 	cmd.AddCommand(up, down, reset, c.labMarathon(&f), labExecutor())
 	return cmd
@@ -51,36 +57,69 @@ func (c *cli) labUp(ctx context.Context, out io.Writer, f labFlags) error {
 	if err != nil {
 		return err
 	}
-	l, err := lab.New(ctx, lab.Options{Dir: f.dir, Program: program, Manifests: c.manifests[0], Native: f.native, AnyPort: f.anyPort, Log: c.quiet()})
-	if err != nil {
+	l, err := lab.New(ctx, lab.Options{Dir: f.dir, Program: program, Manifests: f.manifests, Native: f.native, AnyPort: f.anyPort, Log: c.quiet()})
+	if errors.Is(err, lab.ErrRunning) {
+		return fmt.Errorf("%w: drover lab down stops it", err)
+	} else if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "The lab starts ...")
-	return l.Run(ctx, func() { welcome(out, l, c.manifests[0]) })
+	return l.Run(ctx, func() { welcome(out, l, f) })
+}
+
+// folderFlag adds -f for the lab, whose controller watches one folder.
+func folderFlag(cmd *cobra.Command, into *string) {
+	cmd.Flags().StringVarP(into, "file", "f", defaultManifests, "the folder of manifests that the controller watches")
 }
 
 // welcome says what there is and what to try.
-func welcome(out io.Writer, l *lab.Lab, manifests string) {
+func welcome(out io.Writer, l *lab.Lab, f labFlags) {
 	p := l.Plan()
 	fmt.Fprintf(out, "The lab runs.\n\n  Marathon   http://%s/v2/apps\n  Mesos      http://%s/slaves\n", p.Marathon, p.Mesos)
 	for _, n := range p.Nodes {
 		fmt.Fprintf(out, "  %-10s agent %s  disk:%s\n", n.Hostname, n.Agent, n.Attributes["disk"])
 	}
-	config := ""
-	if filepath.Base(filepath.Dir(l.ConfigFile())) != ".drover" {
-		config = "  export DROVER_CONFIG=" + l.ConfigFile() + "\n"
+	d, err := manifest.Load(f.manifests)
+	if err != nil {
+		fmt.Fprintf(out, "\nThe controller waits for these manifests to be mended:\n%v\n", err)
 	}
-	fmt.Fprintf(out, `
-  The to-do app: http://127.255.0.11:8080/ (in some seconds)
+	fmt.Fprintln(out)
+	for _, id := range sorted(d.Apps) {
+		for _, e := range d.Apps[id].Endpoints {
+			fmt.Fprintf(out, "  %-10s %s (in some seconds)\n", id, endpointURL(e))
+		}
+	}
+	fmt.Fprintf(out, "\nTry, in another terminal:\n%s\nCtrl-C stops the lab.\n", toTry(l, f))
+}
 
-Try, in another terminal:
-%s  drover status
-  edit %s/todo-db.yaml: change "spinning" to "ssd", and save
-  drover status, and watch the page
-  drover lab down          stops it; drover lab starts it again as it was
+// endpointURL writes an endpoint so that a terminal makes a link of a page.
+func endpointURL(e state.Endpoint) string {
+	at := net.JoinHostPort(e.Address, strconv.Itoa(e.Port))
+	if e.Name == "web" || e.Name == "http" {
+		return "http://" + at + "/"
+	}
+	return at
+}
 
-Ctrl-C stops the lab.
-`, config, manifests)
+// toTry lists commands as they work where the lab was started.
+func toTry(l *lab.Lab, f labFlags) string {
+	var b strings.Builder
+	dir := ""
+	if usual := filepath.Join(".drover", "config.yaml"); filepath.Join(f.dir, "config.yaml") != usual {
+		fmt.Fprintf(&b, "  export DROVER_CONFIG=%s\n", l.ConfigFile())
+		dir = " --dir " + f.dir
+	}
+	me, from := os.Args[0], ""
+	if f.manifests != defaultManifests {
+		from = " -f " + f.manifests
+	}
+	fmt.Fprintf(&b, "  %s status\n", me)
+	if _, err := os.Stat(filepath.Join(f.manifests, "todo-db.yaml")); err == nil {
+		fmt.Fprintf(&b, "  edit %s: change \"spinning\" to \"ssd\", and save\n", filepath.Join(f.manifests, "todo-db.yaml"))
+	}
+	fmt.Fprintf(&b, "  %s apply%s    follows what the controller does\n", me, from)
+	fmt.Fprintf(&b, "  %s lab down%s    stops it; lab up starts it again as it was\n", me, dir)
+	return b.String()
 }
 
 func labDown(ctx context.Context, out io.Writer, dir string) error {
@@ -117,7 +156,7 @@ func labReset(out io.Writer, dir string) error {
 	} else if ok {
 		return fmt.Errorf("the lab runs (process %d): stop it with drover lab down first", pid)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "lab.json")); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, "lab.lock")); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s is not the folder of a lab; nothing was removed", dir)
 	}
 	if err := lab.Remove(dir); err != nil {
@@ -129,7 +168,7 @@ func labReset(out io.Writer, dir string) error {
 
 func (c *cli) labMarathon(f *labFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: "marathon", Short: "serve the lab's Marathon (the lab starts this)", Hidden: true, Args: cobra.NoArgs,
+		Use: "marathon", Short: "serve the lab's Marathon (the lab starts this)", Hidden: true, Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			program, err := os.Executable()
 			if err != nil {

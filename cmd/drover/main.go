@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/drover-project/drover/state/manifest"
 )
 
 // Exit codes. plan uses all three, as terraform's does with -detailed-exitcode.
@@ -31,6 +33,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := root().ExecuteContext(ctx)
 	var code exitCode
 	switch {
@@ -41,8 +44,16 @@ func run() int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitDone // asked to stop, and stopped
 	}
-	fmt.Fprintln(os.Stderr, "drover:", err)
+	complain(os.Stderr, err)
 	return exitError
+}
+
+// complain prints an error. Mistakes in manifests begin with file and line, as editors and other tools expect.
+func complain(w io.Writer, err error) {
+	if manifest.Problems(err) == nil {
+		fmt.Fprint(w, "drover: ")
+	}
+	fmt.Fprintln(w, err)
 }
 
 // cli is what all commands share.
@@ -64,24 +75,39 @@ func root() *cobra.Command {
   drover plan               what would happen; changes nothing
   drover apply              do it from here, with progress
   drover status             apps, volumes, nodes and moves`,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
 	}
+	cmd.SetVersionTemplate("drover {{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	cmd.PersistentFlags().StringVar(&c.config, "config", "", "how to reach the cluster (default $DROVER_CONFIG, ./.drover/config.yaml, ~/.config/drover/config.yaml)")
 	cmd.PersistentFlags().BoolVarP(&c.verbose, "verbose", "v", false, "log more")
-	cmd.AddCommand(c.validate(), c.schema(), c.plan(), c.apply(), c.status(), c.describe(),
-		c.pause(), c.resume(), c.cancel(), c.node(), c.volume(),
-		c.certs(), c.agent(), c.controller(), c.lab(), c.demo())
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"look", "Look, and carry out:", []*cobra.Command{c.validate(), c.plan(), c.apply(), c.status(), c.describe()}},
+		{"word", "A person's word:", []*cobra.Command{c.pause(), c.resume(), c.cancel(), c.node(), c.volume()}},
+		{"run", "Run:", []*cobra.Command{c.lab(), c.demo(), c.agent(), c.controller(), c.certs()}},
+	} {
+		cmd.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, sub := range g.commands {
+			sub.GroupID = g.id
+		}
+		cmd.AddCommand(g.commands...)
+	}
+	cmd.AddCommand(schema(), versionCommand())
 	return cmd
 }
 
 // manifestFlag adds -f, the same for every command that reads manifests.
 func (c *cli) manifestFlag(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVarP(&c.manifests, "file", "f", []string{"manifests"}, "a file or folder of manifests; may be repeated")
+	cmd.Flags().StringSliceVarP(&c.manifests, "file", "f", []string{defaultManifests}, "a file or folder of manifests; may be repeated")
 }
 
 // log writes to standard error: standard output is for results.
@@ -101,10 +127,10 @@ func (c *cli) quiet() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 }
 
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+// silent is for a command that shows on the same terminal, in its own way, all that would be logged.
+func (c *cli) silent() *slog.Logger {
+	if c.verbose {
+		return c.log()
 	}
-	return info.Main.Version
+	return slog.New(slog.DiscardHandler)
 }

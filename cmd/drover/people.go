@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/drover-project/drover/marathon"
 	"github.com/drover-project/drover/reconcile"
 	"github.com/drover-project/drover/register"
 	"github.com/drover-project/drover/state"
@@ -18,21 +20,24 @@ import (
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func (c *cli) pause() *cobra.Command {
-	return c.markCommand("pause APP", "let an app's move wait, caught up, before its cutover", "its move is paused; go on with: drover resume %s",
+	return c.markCommand("pause APP", "let an app's move wait, caught up, before its cutover", "its move, now or later, waits before the cutover; go on with: drover resume %[1]s",
 		func(*state.Desired, state.AppID) (*state.Mark, error) { return &state.Mark{Kind: state.Paused}, nil })
 }
 
 func (c *cli) resume() *cobra.Command {
-	return c.markCommand("resume APP", "go on with a paused or cancelled move", "its move goes on when a controller looks next (%s)",
+	return c.markCommand("resume APP", "go on with a paused or cancelled move", "its move goes on when a controller looks next, within 30 s",
 		func(*state.Desired, state.AppID) (*state.Mark, error) { return nil, nil })
 }
 
 func (c *cli) cancel() *cobra.Command {
-	cmd := c.markCommand("cancel APP", "give up an app's move: it stays, or goes back to, where its data is", "its move is cancelled; it is tried again when its placement in the manifest changes, or with: drover resume %s",
+	cmd := c.markCommand("cancel APP", "give up an app's move: it stays, or goes back to, where its data is", "its move is cancelled; it is tried again when its placement in the manifest changes, or with: drover resume %[1]s",
 		func(d *state.Desired, id state.AppID) (*state.Mark, error) {
 			app, ok := d.Apps[id]
 			if !ok {
 				return nil, fmt.Errorf("%s is not in the manifests", id)
+			}
+			if len(app.Volumes) == 0 {
+				return nil, fmt.Errorf("%s has no volumes, so it has no move to cancel", id)
 			}
 			return &state.Mark{Kind: state.Cancelled, Digest: reconcile.PlacementDigest(app)}, nil
 		})
@@ -43,7 +48,7 @@ func (c *cli) cancel() *cobra.Command {
 // markCommand is a command that sets a person's word on one app.
 func (c *cli) markCommand(use, short, said string, mark func(*state.Desired, state.AppID) (*state.Mark, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: exactly("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d := &state.Desired{}
 			if cmd.Flags().Lookup("file") != nil {
@@ -52,7 +57,7 @@ func (c *cli) markCommand(use, short, said string, mark func(*state.Desired, sta
 					return err
 				}
 			}
-			id := state.AppID(args[0])
+			id := appID(args[0])
 			m, err := mark(d, id)
 			if err != nil {
 				return err
@@ -67,7 +72,7 @@ func (c *cli) markCommand(use, short, said string, mark func(*state.Desired, sta
 			if err := cl.Register.SetMark(cmd.Context(), id, m); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: "+said+"\n", id, id)
+			fmt.Fprintf(cmd.OutOrStdout(), "%[1]s: "+said+"\n", id)
 			return nil
 		},
 	}
@@ -77,25 +82,25 @@ func (c *cli) markCommand(use, short, said string, mark func(*state.Desired, sta
 func known(ctx context.Context, m interface {
 	App(context.Context, state.AppID) (*state.RunningApp, error)
 }, id state.AppID) error {
-	if _, err := m.App(ctx, id); err != nil {
-		return fmt.Errorf("%s: %w", id, err)
+	_, err := m.App(ctx, id)
+	if errors.Is(err, marathon.ErrNotFound) {
+		return fmt.Errorf("Marathon has no app %s; drover status lists those that there are", id)
 	}
-	return nil
+	return err
 }
 
 func (c *cli) node() *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "what a person may say about a node"}
 	var sure bool
 	forget := &cobra.Command{
 		Use:   "forget NODE",
 		Short: "a node (hostname or id) is gone for good: stop waiting for it",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly("NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.cluster(c.quiet())
 			if err != nil {
 				return err
 			}
-			o := cl.Observe(cmd.Context(), false)
+			o := observe(cmd.Context(), cl)
 			id, err := pick(o, args[0])
 			if err != nil {
 				return err
@@ -114,8 +119,7 @@ func (c *cli) node() *cobra.Command {
 		},
 	}
 	forget.Flags().BoolVarP(&sure, "yes", "y", false, "it is gone for good")
-	cmd.AddCommand(forget)
-	return cmd
+	return group("node", "what a person may say about a node", forget)
 }
 
 // pick finds a member by hostname or id.
@@ -128,7 +132,7 @@ func pick(o *state.Observed, name string) (state.NodeID, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("no node %s is known", name)
+		return "", fmt.Errorf("no node %s is known; known are: %s", name, strings.Join(hostnames(o), ", "))
 	case 1:
 		return found[0], nil
 	}
@@ -136,19 +140,22 @@ func pick(o *state.Observed, name string) (state.NodeID, error) {
 }
 
 func (c *cli) volume() *cobra.Command {
-	cmd := &cobra.Command{Use: "volume", Short: "what a person may say about a volume"}
 	var sure bool
 	forget := &cobra.Command{
 		Use:   "forget VOLUME",
 		Short: "a volume's data is gone for good: let it be created anew",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly("VOLUME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.cluster(c.quiet())
 			if err != nil {
 				return err
 			}
 			name := state.VolumeName(args[0])
-			if where := copyOf(cl.Observe(cmd.Context(), false), name); where != "" {
+			o := observe(cmd.Context(), cl)
+			if _, born := o.Register.Births[name]; o.Register.Answered() && !born {
+				return fmt.Errorf("volume %s is not in the register; known are: %s", name, cmp.Or(strings.Join(volumeNames(o), ", "), "none"))
+			}
+			if where := copyOf(o, name); where != "" {
 				return fmt.Errorf("volume %s has a copy on %s: nothing is forgotten; destroy or rename that dataset yourself if it is not wanted", name, where)
 			}
 			if !sure {
@@ -165,8 +172,24 @@ func (c *cli) volume() *cobra.Command {
 		},
 	}
 	forget.Flags().BoolVarP(&sure, "yes", "y", false, "the data is gone for good")
-	cmd.AddCommand(forget)
-	return cmd
+	return group("volume", "what a person may say about a volume", forget)
+}
+
+func hostnames(o *state.Observed) []string {
+	var out []string
+	for _, n := range o.Nodes {
+		out = append(out, string(n.Hostname))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func volumeNames(o *state.Observed) []string {
+	var out []string
+	for _, name := range sorted(o.Register.Births) {
+		out = append(out, string(name))
+	}
+	return out
 }
 
 // copyOf names a node that has a copy of a volume, or one that does not answer and might.

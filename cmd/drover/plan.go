@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,7 @@ func checkOutput(o string) error {
 
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
@@ -39,7 +41,7 @@ func (c *cli) plan() *cobra.Command {
 		Use:   "plan [-f FILE]...",
 		Short: "show what would happen, with bytes, seconds and the predicted outage; changes nothing",
 		Long:  "Show what would happen. Exit code 0: nothing to do; 2: changes are planned; 1: an error.",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
@@ -62,25 +64,49 @@ func (c *cli) plan() *cobra.Command {
 	return cmd
 }
 
+// patience is how long a command waits for Marathon. If it has not answered by then, it counts as silent.
+const patience = 5 * time.Second
+
 // look observes the cluster and plans.
 func look(ctx context.Context, cl *controller.Cluster, d *state.Desired) (*state.Observed, state.Plan) {
-	o := cl.Observe(ctx, false)
+	o := observe(ctx, cl)
 	return o, reconcile.Plan(d, o, time.Now())
 }
 
+func observe(ctx context.Context, cl *controller.Cluster) *state.Observed {
+	hasty := *cl
+	hasty.Marathon = hastyMarathon{cl.Marathon}
+	return hasty.Observe(ctx, false)
+}
+
+// hastyMarathon gives Marathon as long as a person waits, so that the agents are asked all the same.
+type hastyMarathon struct{ controller.Marathon }
+
+func (m hastyMarathon) Observe(ctx context.Context) (state.Marathon, state.Mesos) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return m.Marathon.Observe(ctx)
+}
+
+// printPlan prints a plan; the error is its exit code, or says that the plan is not known because something stalls or waits.
 func printPlan(w io.Writer, output string, o *state.Observed, p state.Plan) error {
+	changes := reconcile.Changes(p)
 	if output == "json" {
+		if p.Apps == nil {
+			p.Apps = []state.AppPlan{}
+		}
 		if err := writeJSON(w, p); err != nil {
 			return err
 		}
 	} else {
-		fmt.Fprint(w, reconcile.Format(p, o))
-	}
-	if reconcile.Changes(p) {
-		if output == "text" {
-			fmt.Fprintln(w, "No changes made.")
+		text := plain(reconcile.Format(p, o))
+		if changes {
+			text = strings.TrimSuffix(text, "\n") + " No changes made.\n"
 		}
+		fmt.Fprint(w, text)
+	}
+	if changes {
 		return exitCode(exitChanges)
 	}
-	return nil
+	return stuck(p)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -20,12 +21,13 @@ import (
 type progress struct {
 	out  io.Writer
 	bars *mpb.Progress // nil if the output is no terminal
-	bar  map[state.UUID]*mpb.Bar
-	said map[string]time.Time
+	bar  map[state.UUID]*streamBar
+	said map[string]time.Time   // when a stream was last spoken of
+	went map[state.AppID]string // the failure that an app was last said to have
 }
 
 func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, bar: map[state.UUID]*mpb.Bar{}, said: map[string]time.Time{}}
+	p := &progress{out: out, bar: map[state.UUID]*streamBar{}, said: map[string]time.Time{}, went: map[state.AppID]string{}}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
 	}
@@ -37,7 +39,7 @@ func (p *progress) close() {
 		return
 	}
 	for _, b := range p.bar {
-		b.Abort(false)
+		b.bar.Abort(false)
 	}
 	p.bars.Wait()
 }
@@ -47,19 +49,45 @@ func (p *progress) event(e controller.Event) {
 	case controller.EventWaiting:
 		p.line("%s", e.Text)
 	case controller.EventStarted:
-		p.line("%-10s %-15s %s", e.Step.App, e.Step.Kind, detail(e.Step))
-	case controller.EventFailed:
-		p.line("%-10s %-15s did not work, it is tried again: %v", e.Step.App, e.Step.Kind, e.Err)
-	case controller.EventProgress:
-		p.stream(e)
-	case controller.EventDone:
-		if b := p.bar[e.Step.UUID]; b != nil {
-			b.SetTotal(-1, true)
-			delete(p.bar, e.Step.UUID)
+		if p.went[e.Step.App] == "" {
+			p.line("%-10s %-15s %s", e.Step.App, e.Step.Kind, detail(e.Step))
 		}
+	case controller.EventFailed:
+		p.failed(e)
+	case controller.EventProgress:
+		p.stream(*e.Stream)
+	case controller.EventDone:
+		delete(p.went, e.Step.App)
+		p.finish(e.Step.UUID)
 	case controller.EventMoved:
-		p.line("%-10s is up again: outage %s (stop %s, last delta %s, promote %s, start %s)", e.Move.App, seconds(e.Move.Outage),
-			seconds(e.Move.Parts["stop"]), seconds(e.Move.Parts["last delta"]), seconds(e.Move.Parts["promote"]), seconds(e.Move.Parts["start"]))
+		p.moved(e.Move)
+	}
+}
+
+// failed says that a step did not work: once, however often it is tried.
+func (p *progress) failed(e controller.Event) {
+	text := fmt.Sprintf("%-10s %-15s did not work, it is tried again: %v", e.Step.App, e.Step.Kind, e.Err)
+	if p.went[e.Step.App] != text {
+		p.line("%s", text)
+	}
+	p.went[e.Step.App] = text
+}
+
+// moved gives the outage that was measured.
+func (p *progress) moved(m *controller.Move) {
+	what := "is up again"
+	if m.Back {
+		what = "went back"
+	}
+	p.line("%-10s %s: outage %s (stop %s, last delta %s, promote %s, start %s)", m.App, what, seconds(m.Outage),
+		seconds(m.Parts["stop"]), seconds(m.Parts["last delta"]), seconds(m.Parts["promote"]), seconds(m.Parts["start"]))
+}
+
+// finish ends the bar of a stream that is over.
+func (p *progress) finish(id state.UUID) {
+	if b := p.bar[id]; b != nil {
+		b.bar.SetTotal(-1, true)
+		delete(p.bar, id)
 	}
 }
 
@@ -71,37 +99,75 @@ func detail(s state.Step) string {
 	if s.Bytes > 0 {
 		words = append(words, reconcile.Bytes(s.Bytes))
 	}
-	if s.Why != "" {
-		words = append(words, "("+s.Why+")")
-	}
+	words = append(words, reason(s.Why))
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 
+func reason(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "(" + why + ")"
+}
+
+// streamBar is the bar of one stream. It is drawn by a goroutine of its own.
+type streamBar struct {
+	bar *mpb.Bar
+	now atomic.Pointer[state.Stream]
+}
+
 // stream moves a stream's bar, or says every few seconds how far it is.
-func (p *progress) stream(e controller.Event) {
-	s := e.Stream
+func (p *progress) stream(s state.Stream) {
 	if p.bars == nil {
-		key := string(s.UUID) + s.Snapshot
-		if time.Since(p.said[key]) < 5*time.Second {
-			return
-		}
-		p.said[key] = time.Now()
-		left := ""
-		if s.Rate > 0 && s.Total > s.Bytes {
-			left = ", " + reconcile.Seconds(time.Duration(float64(s.Total-s.Bytes)/s.Rate*float64(time.Second))) + " left"
-		}
-		p.line("%-10s %-15s %s of %s, %s/s%s", e.Step.App, e.Step.Kind, reconcile.Bytes(s.Bytes), reconcile.Bytes(s.Total), reconcile.Bytes(int64(s.Rate)), left)
+		p.mention(s)
 		return
 	}
 	b := p.bar[s.UUID]
-	if b == nil {
-		b = p.bars.AddBar(max(s.Total, 1),
-			mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %s %s ", e.Step.Kind, s.Volume)), decor.CountersKibiByte("% .1f / % .1f")),
-			mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1024(0), "% .1f"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
-		p.bar[s.UUID] = b
+	if b != nil && b.now.Load().Snapshot != s.Snapshot {
+		p.finish(s.UUID)
+		b = nil
 	}
-	b.SetTotal(max(s.Total, s.Bytes+1), false)
-	b.SetCurrent(s.Bytes)
+	if b == nil {
+		b = p.addBar(s)
+	}
+	b.now.Store(&s)
+	b.bar.SetTotal(max(s.Total, s.Bytes+1), false)
+	b.bar.SetCurrent(s.Bytes)
+}
+
+func (p *progress) addBar(s state.Stream) *streamBar {
+	b := &streamBar{}
+	b.now.Store(&s)
+	amount := func(decor.Statistics) string {
+		now := b.now.Load()
+		return reconcile.Bytes(now.Bytes) + " of " + reconcile.Bytes(now.Total) + " "
+	}
+	b.bar = p.bars.AddBar(max(s.Total, 1),
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %s %s  ", s.Volume, s.Snapshot)), decor.Any(amount)),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return pace(*b.now.Load()) })))
+	p.bar[s.UUID] = b
+	return b
+}
+
+// everyFew is how often a stream is spoken of where there is no bar.
+const everyFew = 5 * time.Second
+
+func (p *progress) mention(s state.Stream) {
+	key := string(s.UUID) + s.Snapshot
+	if time.Since(p.said[key]) < everyFew {
+		return
+	}
+	p.said[key] = time.Now()
+	p.line("%-10s %-15s %s of %s, %s", s.Volume, s.Snapshot, reconcile.Bytes(s.Bytes), reconcile.Bytes(s.Total), pace(s))
+}
+
+// pace is a stream's rate, and how long it will still take.
+func pace(s state.Stream) string {
+	text := reconcile.Bytes(int64(s.Rate)) + "/s"
+	if s.Rate > 0 && s.Total > s.Bytes {
+		text += ", " + reconcile.Seconds(time.Duration(float64(s.Total-s.Bytes)/s.Rate*float64(time.Second))) + " left"
+	}
+	return text
 }
 
 func (p *progress) line(format string, args ...any) {

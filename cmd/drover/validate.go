@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"time"
+	"io/fs"
+	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,9 +17,9 @@ func (c *cli) validate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "validate [-f FILE]...",
 		Short: "check manifests without a cluster; every mistake is reported at once",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := manifest.Load(c.manifests...)
+			d, err := c.load()
 			if err != nil {
 				return err
 			}
@@ -28,11 +31,11 @@ func (c *cli) validate() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) schema() *cobra.Command {
+func schema() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "print the JSON Schema of the manifests, for editors",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := manifest.Schema()
 			if err != nil {
@@ -44,9 +47,22 @@ func (c *cli) schema() *cobra.Command {
 	}
 }
 
+// defaultManifests is where manifests are looked for without -f.
+const defaultManifests = "manifests"
+
+// load reads the manifests. That the default folder is absent says only that the command runs in another place.
+func (c *cli) load() (state.Desired, error) {
+	if slices.Equal(c.manifests, []string{defaultManifests}) {
+		if _, err := os.Stat(defaultManifests); errors.Is(err, fs.ErrNotExist) {
+			return state.Desired{}, fmt.Errorf("there is no folder %q here: name manifests with -f", defaultManifests)
+		}
+	}
+	return manifest.Load(c.manifests...)
+}
+
 // desired loads the manifests for a command that needs them.
 func (c *cli) desired(prune bool) (*state.Desired, error) {
-	d, err := manifest.Load(c.manifests...)
+	d, err := c.load()
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +76,3 @@ func count(n int, noun string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
-
-// ago writes how long ago something was.
-func ago(t time.Time) string { return time.Since(t).Round(time.Second).String() + " ago" }
