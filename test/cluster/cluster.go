@@ -72,7 +72,7 @@ func New(t testing.TB, o Options) *Cluster {
 	c.startNodes()
 	c.writeConfig()
 	c.witness = watch(c)
-	t.Cleanup(func() { c.witness.end() })
+	t.Cleanup(c.witness.end)
 	return c
 }
 
@@ -115,7 +115,7 @@ func (c *Cluster) startMarathon() {
 			KillRetry: 500 * time.Millisecond, ScaleApps: 500 * time.Millisecond, SecondsUnit: 50 * time.Millisecond},
 	}
 	for i, name := range names() {
-		env := map[string]string{envLedgers: c.ledgers(), "TODO_BIND": c.IP(i + 1), "GORACE": "atexit_sleep_ms=0"}
+		env := map[string]string{envLedgers: c.ledgers(), "TODO_BIND": c.IP(i + 1)}
 		for k, v := range c.o.Env {
 			env[k] = v
 		}
@@ -157,6 +157,10 @@ func (c *Cluster) startNodes() {
 	ca, err := certs.NewAuthority(filepath.Join(c.dir, "ca"))
 	c.must(err)
 	c.ca = ca
+	tls, err := certs.ClientConfig(c.certificate(certs.Controller, "controller"), certs.Agent)
+	c.must(err)
+	c.agents = agent.NewClient(tls, slog.New(slog.DiscardHandler))
+	c.t.Cleanup(c.agents.Close)
 	bin := zfsim.Build(c.t)
 	for i, name := range names() {
 		c.Nodes[name] = c.newNode(bin, name, c.IP(i+1))
@@ -178,7 +182,7 @@ func (c *Cluster) writeConfig() {
 		Marathon: controller.MarathonConfig{URLs: []string{c.Marathon.URL()}, Mesos: c.Marathon.MesosURL()},
 		Agents:   controller.AgentsConfig{Addresses: map[state.Hostname]string{}},
 		Register: "file://" + filepath.Join(c.dir, "register"),
-		Certs:    c.certificate(certs.Controller, "controller"),
+		Certs:    filepath.Join(c.dir, "certs", "controller"),
 	}
 	for name, n := range c.Nodes {
 		c.config.Agents.Addresses[name] = n.addr
@@ -188,9 +192,6 @@ func (c *Cluster) writeConfig() {
 	var ok bool
 	if c.api, ok = cl.Marathon.(*marathon.Client); !ok {
 		c.t.Fatalf("the config opens a %T", cl.Marathon)
-	}
-	if c.agents, ok = cl.Agents.(*agent.Client); !ok {
-		c.t.Fatalf("the config opens a %T", cl.Agents)
 	}
 	c.reg = cl.Register
 }

@@ -40,6 +40,11 @@ const stubbornFile = "stubborn"
 // Main runs a package's tests. The test binary is also the executor of the embedded Marathon, the tasks, and controllers in
 // processes of their own.
 func Main(m *testing.M) {
+	if os.Getenv("GORACE") == "" { // for the processes to come: each would wait a second for late reports when it ends
+		if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+			os.Exit(exitCode(err))
+		}
+	}
 	if len(os.Args) < 2 {
 		os.Exit(m.Run())
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/drover-project/drover/agent"
 	"github.com/drover-project/drover/controller"
 	"github.com/drover-project/drover/state"
 )
@@ -40,13 +41,22 @@ func (c *Cluster) Lead(onEvent func(controller.Event)) *Controller {
 	l := &Controller{Done: done, c: c, onStep: onEvent}
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	ctl := controller.New(controller.Options{Cluster: c.Open(c.logger("controller")), Name: "test", Every: c.o.Every, OnEvent: l.event, Log: c.logger("controller")})
+	cl := c.Open(c.logger("controller"))
+	ctl := controller.New(controller.Options{Cluster: cl, Name: "test", Every: c.o.Every, OnEvent: l.event, Log: c.logger("controller")})
 	go func() {
 		defer close(done)
 		l.err = ctl.Run(ctx, []string{c.Manifests})
+		closeIdle(cl)
 	}()
 	c.t.Cleanup(l.Stop)
 	return l
+}
+
+// closeIdle closes a cluster's connections, as the end of a process would: agents that stop wait for unused ones.
+func closeIdle(cl *controller.Cluster) {
+	if a, ok := cl.Agents.(*agent.Client); ok {
+		a.Close()
+	}
 }
 
 func (l *Controller) event(e controller.Event) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/drover-project/drover/reconcile"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/state/manifest"
 )
@@ -82,4 +83,12 @@ func (c *Cluster) digest() string {
 	d, err := manifest.Load(c.Manifests)
 	c.must(err)
 	return d.Digest
+}
+
+// PlacementDigest is that of an app in the manifests, as a cancelled move is marked with.
+func (c *Cluster) PlacementDigest(id state.AppID) string {
+	c.t.Helper()
+	d, err := manifest.Load(c.Manifests)
+	c.must(err)
+	return reconcile.PlacementDigest(d.Apps[id])
 }

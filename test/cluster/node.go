@@ -59,10 +59,15 @@ func (n *Node) Start() {
 			n.c.t.Errorf("agent on %s: %v", n.name, err)
 		}
 	})
+	_, err = n.c.agents.Node(n.c.t.Context(), n.addr) // it listens already, and answers when it serves
+	n.c.must(err)
 }
 
 // Stop stops the node's agent; the node is silent then, and its tasks go on.
-func (n *Node) Stop() { n.stop() }
+func (n *Node) Stop() {
+	n.c.agents.Close()
+	n.stop()
+}
 
 // ZFS runs zfs on the node as an operator would and returns what it printed.
 func (n *Node) ZFS(args ...string) string {
@@ -153,7 +158,17 @@ func (h recording) Handle(ctx context.Context, rec slog.Record) error {
 }
 
 // WithAttrs keeps the counting.
-func (h recording) WithAttrs(a []slog.Attr) slog.Handler { return recording{h.Handler.WithAttrs(a), h.r} }
+func (h recording) WithAttrs(a []slog.Attr) slog.Handler {
+	return recording{h.Handler.WithAttrs(a), h.r}
+}
 
 // WithGroup keeps the counting.
-func (h recording) WithGroup(name string) slog.Handler { return recording{h.Handler.WithGroup(name), h.r} }
+func (h recording) WithGroup(name string) slog.Handler {
+	return recording{h.Handler.WithGroup(name), h.r}
+}
+
+// ID is the node's identity, which lives on its pool.
+func (n *Node) ID() state.NodeID {
+	n.c.t.Helper()
+	return state.NodeID(n.ZFS("get", "-H", "-o", "value", zfs.PropNode, "tank/drover"))
+}

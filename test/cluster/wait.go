@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,4 +134,15 @@ func (c *Cluster) allReady(st controller.Status) bool {
 		}
 	}
 	return true
+}
+
+// Address is where a task's first port answers.
+func (c *Cluster) Address(t state.Task) string {
+	c.t.Helper()
+	host, _, err := net.SplitHostPort(c.Nodes[t.Host].addr)
+	c.must(err)
+	if len(t.Ports) == 0 {
+		c.t.Fatalf("task %s has no port", t.ID)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(t.Ports[0]))
 }

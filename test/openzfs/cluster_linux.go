@@ -1,0 +1,129 @@
+package openzfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Options are what tests vary. The zero value is one node with a pool of 2 GiB.
+type Options struct {
+	Nodes   int    // how many; 0 for 1
+	Memory  int    // of a node, MiB; 0 for 512
+	Disk    int64  // bytes of a node's disk, sparse; 0 for 2 GiB
+	Release string // of OpenZFS: "2.3" or "2.1"; "" for DefaultRelease
+	NoPool  bool   // leave the disk as it is: a test makes its own pools
+}
+
+// Pool is the name of each node's pool.
+const Pool = "tank"
+
+// Cluster is a number of nodes on a network of their own.
+type Cluster struct {
+	// Nodes are named node1, node2, and so on.
+	Nodes []*Node
+	// Dir is a folder of this machine that every node has under the same path. Programs to be run lie here.
+	Dir string
+
+	t     testing.TB
+	o     Options
+	image string
+	net   network
+}
+
+// New starts nodes and waits until their pools are there. They end with the test. Where there can be no nodes, the test is
+// skipped.
+func New(t testing.TB, o Options) *Cluster {
+	t.Helper()
+	if unavailable != nil {
+		skipped.Add(1)
+		t.Skip(unavailable)
+	}
+	o.Nodes, o.Memory, o.Disk = or(o.Nodes, 1), or(o.Memory, 512), or(o.Disk, 2<<30)
+	o.Release = or(o.Release, DefaultRelease)
+	c := &Cluster{t: t, o: o}
+	var err error
+	if c.image, err = image(o.Release); err != nil {
+		skipped.Add(1)
+		t.Skip(err)
+	}
+	c.Dir, err = os.MkdirTemp(os.Getenv(envFolder), "c")
+	c.must(err)
+	t.Cleanup(func() { c.check(os.RemoveAll(c.Dir)) })
+	c.net, err = newNetwork(o.Nodes)
+	c.must(err)
+	t.Cleanup(func() { c.check(c.net.remove(o.Nodes)) })
+	for k := 1; k <= o.Nodes; k++ {
+		c.Nodes = append(c.Nodes, c.newNode(k))
+	}
+	c.must(c.each((*Node).start))
+	return c
+}
+
+// each does something to all nodes side by side.
+func (c *Cluster) each(do func(*Node) error) error {
+	errs := make([]error, len(c.Nodes))
+	var all sync.WaitGroup
+	for i, n := range c.Nodes {
+		all.Go(func() { errs[i] = do(n) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// HostIP is the address of this side of the network, where the test itself is.
+func (c *Cluster) HostIP() string { return c.net.address(1) }
+
+// newNode makes a node's files; it does not start it.
+func (c *Cluster) newNode(k int) *Node {
+	c.t.Helper()
+	name := fmt.Sprintf("node%d", k)
+	n := &Node{Name: name, IP: c.net.address(10 + k), c: c, number: k, dir: filepath.Join(c.Dir, name)}
+	c.must(os.MkdirAll(filepath.Join(n.dir, "uml"), 0o755))
+	c.must(n.makeDisk(c.o.Disk))
+	c.t.Cleanup(n.end)
+	return n
+}
+
+func (c *Cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *Cluster) check(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Error(err)
+	}
+}
+
+func or[T comparable](value, otherwise T) T {
+	var zero T
+	if value == zero {
+		return otherwise
+	}
+	return value
+}
+
+// poll asks until it is so, or ctx is over, or gone says that it never will be.
+func poll(ctx context.Context, so func() bool, gone <-chan struct{}) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-gone:
+			return so()
+		case <-ctx.Done():
+			return so()
+		}
+	}
+	return true
+}
