@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/drover-project/drover/agent"
+	"github.com/drover-project/drover/marathon"
 	"github.com/drover-project/drover/reconcile"
 	"github.com/drover-project/drover/register"
 	"github.com/drover-project/drover/state"
@@ -220,13 +221,14 @@ func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
 		err := l.doOne(ctx, w, s)
 		took := time.Since(begun)
 		l.note(s, err)
-		if err != nil || ctx.Err() != nil || !goesOn(s, took) {
+		ours := errors.Is(err, marathon.ErrLocked) && !s.Force // maybe: the deployments were read again
+		if err != nil && !ours || ctx.Err() != nil || !goesOn(s, took) {
 			return
 		}
 		now := time.Now()
 		w.mem.fill(w.o, now)
 		dec = reconcile.NextFor(w.d, w.o, now, s.App)
-		if dec.Step != nil && !goesOn(*dec.Step, 0) {
+		if dec.Step != nil && (!goesOn(*dec.Step, 0) || ours && !dec.Step.Force) {
 			return
 		}
 	}
@@ -394,6 +396,9 @@ func (l *loop) closeMove(ctx context.Context, app state.AppID, outage time.Durat
 	l.mu.Unlock()
 	l.c.o.Log.InfoContext(ctx, "move ends", "app", app, "move", done.ID, "outage", outage, "bytes", done.Bytes, "back", done.Back)
 	l.emit(Event{Kind: EventMoved, Step: state.Step{App: app}, Move: &done})
+	if done.Back {
+		return // one slow stop must not make the next attempt look hopeless; how often it is tried grows rarer by itself
+	}
 	if err := l.c.o.Cluster.Register.SetTiming(ctx, app, state.Timing{Stop: done.Parts["stop"], Start: done.Parts["start"]}); err != nil {
 		l.c.o.Log.WarnContext(ctx, "timings were not saved", "app", app, "err", err)
 	}
