@@ -194,7 +194,7 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter) {
 	log.Info("receive starts")
 	began := time.Now()
 	in := stream.NewReader(buffered(rw.Reader, conn))
-	err = v.receive(ctx, in)
+	err = v.receive(ctx, in, conn)
 	log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
 	if err := v.reply(conn, err); err != nil {
 		log.Warn("sender did not wait for the reply", "err", err)
@@ -236,7 +236,7 @@ func (v *receiver) reply(conn net.Conn, err error) error {
 }
 
 // receive runs `zfs receive` on a stream that begins as it was announced, and looks whether the snapshot has arrived.
-func (v *receiver) receive(ctx context.Context, in *stream.Reader) error {
+func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn) error {
 	head, raw, err := stream.ReadHead(in)
 	if err != nil {
 		return errorf(CodeRefused, "the stream cannot be read: %w", err)
@@ -251,7 +251,7 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader) error {
 		dataset = v.c.Dataset
 	}
 	tail := &stream.Tail{R: in}
-	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, io.MultiReader(bytes.NewReader(raw), tail))
+	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, &incoming{head: raw, tail: tail, conn: conn})
 	if err == nil || errors.Is(err, zfs.ErrWarning) {
 		err = errors.Join(v.ended(tail), ignoreWarning(err, v))
 	}
@@ -260,6 +260,38 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader) error {
 	}
 	return v.arrived(ctx)
 }
+
+// incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
+// the stream is told why it was not taken.
+type incoming struct {
+	head []byte
+	tail *stream.Tail
+	conn net.Conn
+}
+
+// Read is there for the interface; everything is passed on by WriteTo.
+func (r *incoming) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	return r.tail.Read(p)
+}
+
+// WriteTo passes the whole stream on in large chunks.
+func (r *incoming) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(r.head)
+	r.head = r.head[n:]
+	if err != nil {
+		return int64(n), err
+	}
+	m, err := r.tail.WriteTo(w)
+	return int64(n) + m, err
+}
+
+// Close makes a Read that waits return.
+func (r *incoming) Close() error { return r.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // ignoreWarning logs a complaint about a property: what was set is looked at afterwards.
 func ignoreWarning(err error, v *receiver) error {
