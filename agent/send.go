@@ -17,6 +17,9 @@ import (
 // those of its first stream, because later ones must not drop any.
 const sendFlags = "-Lce"
 
+// rawFlags are those of an encrypted volume: it leaves its node only as it is on disk, whether its key is loaded or not.
+const rawFlags = "-w"
+
 // send starts the stream that a step asks for, or joins it if it runs. It runs on without who asked.
 func (a *Agent) send(streams, asked context.Context, s state.Step) (Result, error) {
 	if s.Snapshot == "" || s.Peer == "" || s.PeerAddress == "" {
@@ -222,6 +225,9 @@ func (t *transfer) head(l leg) receiveRequest {
 }
 
 func (t *transfer) flags() []string {
+	if t.c.Encrypted {
+		return []string{rawFlags}
+	}
 	if t.dst != nil && t.dst.SendFlags != "" {
 		return []string{t.dst.SendFlags}
 	}

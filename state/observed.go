@@ -236,6 +236,7 @@ type Copy struct {
 	Properties  map[string]string // local native properties
 	ResumeToken string            // of a half-received stream; "" if none
 	Receiving   bool              // a receive runs on it now
+	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load
 	SendFlags   string            // flags of the first stream; they are sticky
 	Reclaim     Reclaim
 	GraceServed time.Duration

@@ -103,7 +103,7 @@ type value struct {
 // columns are the properties that describe reads of each copy.
 var columns = strings.Join(slices.Concat([]string{
 	PropVolume, PropUUID, PropRole, PropEpoch, PropReleased, PropLead, PropSendFlags, PropGraceServed, PropReclaim,
-	"mounted", "used", "referenced", "written", "receive_resume_token",
+	"mounted", "used", "referenced", "written", "encryption", "receive_resume_token",
 }, native), ",")
 
 func (z *ZFS) properties(ctx context.Context, names []string) (map[string]map[string]value, error) {

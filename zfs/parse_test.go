@@ -30,7 +30,7 @@ func standbyProps() map[string]value {
 		PropVolume: local("tododata"), PropUUID: local("6f2a"), PropRole: local("standby"), PropEpoch: local("0.2"),
 		PropReleased: local("none"), PropLead: local("tododata"), PropSendFlags: local("-Lce"), PropGraceServed: local("90"),
 		PropReclaim: local("Retain"), "mounted": inherited("no"), "used": inherited("4241408"),
-		"referenced": inherited("4217344"), "written": inherited("0"), "receive_resume_token": unset,
+		"referenced": inherited("4217344"), "written": inherited("0"), "encryption": inherited("off"), "receive_resume_token": unset,
 		"readonly": local("on"), "canmount": local("noauto"), "mountpoint": inherited("/drover/v"),
 		"refquota": local("10737418240"), "recordsize": local("16384"), "compression": inherited("on"),
 	})
