@@ -122,6 +122,9 @@ func (a *appCase) create(vc *volumeCase) (state.Decision, bool) {
 		Dataset: n.Root + "/" + string(vc.want.Name), Properties: vc.want.Properties, Quota: vc.want.Quota, Reclaim: vc.want.Reclaim,
 		Why: "volume " + string(vc.want.Name) + " is new"}
 	if vc.want.Adopt != "" {
+		if !contains(n.Datasets, vc.want.Adopt) {
+			return a.stall("volume %s was to begin as %s on %s, which is gone: bring the dataset back, or run: drover volume forget %s", vc.want.Name, vc.want.Adopt, n.Hostname, vc.want.Name)
+		}
 		s.Kind, s.Dataset = state.AdoptVolume, vc.want.Adopt
 		s.Why = "the manifest names " + vc.want.Adopt + " as the volume's first copy"
 		return a.do(s)

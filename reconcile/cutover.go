@@ -47,7 +47,7 @@ func (a *appCase) overBudget() bool {
 }
 
 // cutoverTarget returns the node that a cutover from a source leads to: wanted by the manifest, not paused or cancelled, and
-// holding a standby with a base for every volume. Nil if there is none.
+// holding a standby for every volume on which an increment fits. Nil if there is none.
 func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
 	if _, marked := a.mark(); marked {
 		return nil
@@ -61,7 +61,7 @@ func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
 		if src == nil || src.Role != state.Primary && src.Role != state.Fenced {
 			return nil
 		}
-		if dst == nil || dst.Role != state.Standby || common(src, dst) == nil {
+		if dst == nil || dst.Role != state.Standby || diverged(src, dst) {
 			return nil
 		}
 	}

@@ -100,11 +100,6 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 		vc := &a.vols[i]
 		src := vc.on(h.node.ID)
 		why := unpromotable(src, vc.on(to.ID))
-		if why != "" && !refusable(a.lead().on(to.ID), r.Epoch) {
-			c := a.lead().on(to.ID)
-			return a.stall("volume %s was released to %s at epoch %s, and its copy there is %s at epoch %s: nothing is touched; compare the two by hand",
-				a.lead().want.Name, to.Hostname, r.Epoch, c.Role, c.Epoch)
-		}
 		if why != "" {
 			return a.swearOff(to, r, "volume "+string(vc.want.Name)+" cannot be promoted on "+string(to.Hostname)+": "+why)
 		}
@@ -117,6 +112,10 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 
 // swearOff has the target of a release refuse its epoch for ever, so that the source may take the app's volumes back.
 func (a *appCase) swearOff(to *state.Node, r *state.Release, why string) (state.Decision, bool) {
+	if c := a.lead().on(to.ID); !refusable(c, r.Epoch) {
+		return a.stall("volume %s was released to %s at epoch %s, and its copy there is %s at epoch %s: nothing is touched; compare the two by hand",
+			a.lead().want.Name, to.Hostname, r.Epoch, c.Role, c.Epoch)
+	}
 	return a.do(state.Step{Kind: state.SwearOff, Volume: a.lead().want.Name, UUID: a.lead().birth.UUID, Move: a.moveID(r.Epoch),
 		Node: to.ID, Epoch: r.Epoch, Outage: true, Why: why})
 }
