@@ -152,6 +152,7 @@ func (w *doer) verify(ctx context.Context, s state.Step) error {
 		ran := w.running(s.App)
 		return w.await(ctx, s.App, func() bool { return reconcile.Ready(w.d, w.o, s.App) || !ran && w.running(s.App) })
 	}
+	asked := w.tasksOn(s.App, n.Hostname)
 	answers, why, err := w.c.Agents.AwaitAnswers(ctx, n.Address, s.Probes, slice)
 	if err != nil {
 		return fmt.Errorf("ask whether %s answers on %s: %w", s.App, n.Hostname, err)
@@ -163,8 +164,33 @@ func (w *doer) verify(ctx context.Context, s state.Step) error {
 		w.c.Log.DebugContext(ctx, "not ready yet", "app", s.App, "node", n.Hostname, "err", why)
 		return nil
 	}
-	reconcile.Predict(w.o, s, time.Now())
+	w.answered(s.App, asked)
 	return nil
+}
+
+// tasksOn names an app's tasks that run on a host.
+func (w *doer) tasksOn(app state.AppID, host state.Hostname) map[string]bool {
+	ids := map[string]bool{}
+	if live := w.o.Marathon.Apps[app]; live != nil {
+		for _, t := range live.Tasks {
+			ids[t.ID] = t.State == state.TaskRunning && t.Host == host
+		}
+	}
+	return ids
+}
+
+// answered counts the tasks that were asked as healthy, if they are still there. The plan's own prediction would not do: it
+// makes up a task, and the gates would lead to its port.
+func (w *doer) answered(app state.AppID, asked map[string]bool) {
+	live := w.o.Marathon.Apps[app]
+	if live == nil {
+		return
+	}
+	for i := range live.Tasks {
+		if t := &live.Tasks[i]; asked[t.ID] && t.State == state.TaskRunning {
+			t.Health = state.Healthy
+		}
+	}
 }
 
 // running reports whether a task of the app runs, whose ports are known then: the rules may name probes now.
