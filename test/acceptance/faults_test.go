@@ -234,7 +234,7 @@ func TestAppChangedBehindOurBack(t *testing.T) {
 	c.Await("the app is gone", func() bool { app := c.App("/db"); return app == nil || len(app.Tasks) == 0 })
 	c.AwaitOn("data", "node1")
 	written(c, "/db")
-	if _, err := c.API().PutApp(t.Context(), "/db", []byte(`{"instances":0}`), marathon.PutOptions{Partial: true}); err != nil {
+	if _, err := c.API().PutApp(t.Context(), "/db", []byte(`{"instances":0}`), marathon.PutOptions{Partial: true, Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	c.Await("the app is scaled up again", func() bool { app := c.App("/db"); return app != nil && app.Instances == 1 })

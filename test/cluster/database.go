@@ -146,7 +146,7 @@ func (j *journal) close() {
 
 // write writes until it is told to stop.
 func (j *journal) write(ctx context.Context, task string, last *atomic.Int64) error {
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if ctx.Err() != nil && !exists(j.stubborn) {

@@ -134,6 +134,8 @@ func (c *Cluster) LeadAlone() *Process {
 	cmd.Stderr = testWriter{c.t}
 	out, err := cmd.StdoutPipe()
 	c.must(err)
+	goOn, err := cmd.StdinPipe()
+	c.must(err)
 	c.must(cmd.Start())
 	events := make(chan Told)
 	go func() {
@@ -142,6 +144,9 @@ func (c *Cluster) LeadAlone() *Process {
 			var t Told
 			if json.Unmarshal(lines.Bytes(), &t) == nil {
 				events <- t
+			}
+			if _, err := goOn.Write([]byte{'\n'}); err != nil {
+				return // it was killed
 			}
 		}
 	}()
@@ -178,10 +183,13 @@ func leadAlone(config string, manifests []string) error {
 	if err != nil {
 		return err
 	}
-	tell := json.NewEncoder(os.Stdout)
+	tell, goOn := json.NewEncoder(os.Stdout), make([]byte, 1)
 	return controller.New(controller.Options{Cluster: cl, Name: fmt.Sprintf("process %d", os.Getpid()), Log: log, OnEvent: func(e controller.Event) {
 		if err := tell.Encode(Told{Kind: e.Kind, Step: e.Step.Kind, App: e.Step.App}); err != nil {
 			log.Error("nobody listens", "err", err)
+		}
+		if _, err := os.Stdin.Read(goOn); err != nil {
+			log.Error("nobody answers", "err", err)
 		}
 	}}).Run(ctx, manifests)
 }

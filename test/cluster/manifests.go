@@ -15,7 +15,7 @@ type DB struct {
 	ID        state.AppID
 	Volumes   []state.VolumeName // the first one has the data; none for an app that keeps nothing
 	Disk      string             // constraint on the attribute disk; "" for none
-	Budget    string             // cutover.maxOutage; "" for 20s
+	Budget    string             // cutover.maxOutage; "" for 60s
 	Grace     string             // "" for the cluster's
 	Endpoint  string             // address of an endpoint on port 7000; "" for none
 	Instances int                // for an app without volumes
@@ -29,7 +29,7 @@ func (d DB) YAML() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: drover/v1\nkind: App\nmetadata: {name: %s}\nspec:\n", d.ID)
 	if len(d.Volumes) > 0 {
-		fmt.Fprintf(&b, "  cutover: {maxOutage: %s}\n  volumes:\n", or(d.Budget, "20s"))
+		fmt.Fprintf(&b, "  cutover: {maxOutage: %s}\n  volumes:\n", or(d.Budget, "60s"))
 	}
 	for i, v := range d.Volumes {
 		fmt.Fprintf(&b, "  - {name: %s, containerPath: vol%d, env: %s%d}\n", v, i, envVolume, i)

@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait. Nothing is asserted about time: it only ends a test that would wait for ever.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Await waits until ok, which is asked again and again. It fails the test with what was waited for and the last status.
 func (c *Cluster) Await(what string, ok func() bool) {
@@ -21,7 +21,7 @@ func (c *Cluster) Await(what string, ok func() bool) {
 	defer deadline.Stop()
 	for !ok() {
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(40 * time.Millisecond):
 		case <-deadline.C:
 			c.t.Fatalf("never: %s\nstatus: %s", what, c.describe())
 		}
@@ -43,10 +43,18 @@ func (c *Cluster) describe() string {
 func (c *Cluster) AwaitSettled() {
 	c.t.Helper()
 	want := c.digest()
-	c.Await("settled with digest "+want, func() bool {
-		st := c.Status()
-		return st.Settled && st.Digest == want && c.allReady(st)
-	})
+	c.Await("settled with digest "+want, func() bool { return c.settled(want) })
+}
+
+func (c *Cluster) settled(digest string) bool {
+	st := c.Status()
+	return st.Settled && st.Digest == digest && c.allReady(st)
+}
+
+// Settled tells whether a leader of a term after one says that all is as the manifests in the folder want it.
+func (c *Cluster) Settled(after state.Term) bool {
+	c.t.Helper()
+	return c.Status().Term > after && c.settled(c.digest())
 }
 
 // AwaitOn waits until all is settled and a volume is primary on a node.

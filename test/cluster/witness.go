@@ -53,7 +53,7 @@ func (w *witness) look() {
 
 func (w *witness) run() {
 	defer close(w.done)
-	tick := time.NewTicker(250 * time.Millisecond)
+	tick := time.NewTicker(400 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
