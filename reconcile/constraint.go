@@ -49,7 +49,8 @@ func satisfied(c state.Constraint, value string, placed []*state.MesosAgent) boo
 		return counts(c.Field, placed)[value] == 0
 	case "MAX_PER":
 		n, err := strconv.Atoi(c.Value)
-		return err == nil && counts(c.Field, placed)[value] < n
+		seen := counts(c.Field, placed)[value]
+		return seen == 0 || err == nil && seen < n
 	case "GROUP_BY":
 		return groupBy(c, value, placed)
 	}
