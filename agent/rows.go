@@ -21,10 +21,10 @@ func (v *visit) fence(ctx context.Context) error {
 		return errorf(CodeBadRequest, "the step names no snapshot")
 	}
 	f := facts{node: v.a.id}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return v.use(gctx, &f) })
-	g.Go(func() error { return v.childless(gctx) })
-	if err := g.Wait(); err != nil {
+	if err := v.use(ctx, &f); err != nil {
+		return err
+	}
+	if err := v.childless(ctx); err != nil {
 		return err
 	}
 	ch, refused := fence(v.c, v.s, f)
@@ -62,21 +62,38 @@ func (v *visit) lastSnapshot(ctx context.Context) error {
 	if err := unused(v.c, f); err != nil {
 		return err
 	}
-	if named(v.c, v.s.Snapshot) == nil {
-		if err := v.z.Snapshot(ctx, v.s.Snapshot, nil, v.c.Dataset); err != nil && !errors.Is(err, zfs.ErrExists) {
-			return err
+	var g errgroup.Group // without a context of its own: each is let to its end
+	g.Go(func() error { return v.takeLast(ctx) })
+	g.Go(func() error {
+		if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
+			v.note("%s stays mounted at %s, read-only: %v", v.c.Dataset, v.c.Mountpoint, err) // tidiness only
 		}
-	}
-	if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
-		v.note("%s stays mounted at %s, read-only: %v", v.c.Dataset, v.c.Mountpoint, err) // tidiness only
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	return v.reread(ctx)
 }
 
+func (v *visit) takeLast(ctx context.Context) error {
+	if named(v.c, v.s.Snapshot) != nil {
+		return nil
+	}
+	err := v.z.Snapshot(ctx, v.s.Snapshot, nil, v.c.Dataset)
+	if errors.Is(err, zfs.ErrExists) {
+		return nil
+	}
+	return err
+}
+
 // childless refuses a dataset that has datasets below it: they would not travel, and their own readonly=off is no fence.
 func (v *visit) childless(ctx context.Context) error {
-	if v.c == nil {
+	switch {
+	case v.c == nil:
 		return nil
+	case v.ahead.datasets != nil:
+		return childless(v.c.Dataset, v.ahead.datasets)
 	}
 	return v.a.childless(ctx, v.z, v.c.Dataset)
 }
@@ -86,6 +103,10 @@ func (a *Agent) childless(ctx context.Context, z *zfs.ZFS, dataset string) error
 	if err != nil {
 		return err
 	}
+	return childless(dataset, all)
+}
+
+func childless(dataset string, all []string) error {
 	for _, d := range all {
 		if strings.HasPrefix(d, dataset+"/") {
 			return errorf(CodeRefused, "%s has a dataset below it, %s, which would not move along; rename it away", dataset, d)

@@ -17,8 +17,12 @@ import (
 // deed is how a step is carried out under the volume's lock.
 type deed struct {
 	do     func(*visit, context.Context) error
-	synced bool // the pool is synced before the copy is read, so that its Written is true
+	synced bool  // the pool is synced before the copy is read, so that its Written is true
+	beside []ask // what is found out beside reading the copy
 }
+
+// ask finds something out that does not depend on the copy, beside reading it: an app is down meanwhile.
+type ask func(*visit, context.Context) error
 
 // deeds are the steps that agents do. Those without a function are not about one copy under its lock.
 var deeds map[state.StepKind]deed
@@ -32,12 +36,12 @@ func init() { // a literal would refer to itself through the functions
 		state.SetAside:      {do: (*visit).setAside},
 		state.Rejoin:        {do: (*visit).rejoin, synced: true},
 		state.AbortRecv:     {do: (*visit).abortReceive},
-		state.Fence:         {do: (*visit).fence},
+		state.Fence:         {do: (*visit).fence, beside: []ask{(*visit).lookAhead, (*visit).listAhead}},
 		state.ReleaseVolume: {do: (*visit).release, synced: true},
-		state.Promote:       {do: (*visit).promote, synced: true},
+		state.Promote:       {do: (*visit).promote, synced: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
 		state.Retire:        {do: (*visit).retire},
 		state.SwearOff:      {do: (*visit).swearOff},
-		state.GoBack:        {do: (*visit).goBack},
+		state.GoBack:        {do: (*visit).goBack, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
 		state.SaveGrace:     {do: (*visit).saveGrace},
 		state.DeleteOld:     {do: (*visit).deleteOld, synced: true},
 
@@ -53,6 +57,8 @@ type visit struct {
 	s state.Step
 	c *state.Copy // read under the lock; nil if there is none
 	r Result
+
+	ahead ahead
 }
 
 // step serves one request. Its context is work, so that a sender that goes away does not end the step half-way.
@@ -108,12 +114,7 @@ func (a *Agent) underLock(ctx context.Context, s state.Step, d deed) (Result, er
 	}
 	defer lock.release()
 	v := &visit{a: a, z: lock.zfs(a.zfs), s: s}
-	if d.synced {
-		if err := v.z.Sync(ctx, a.poolName()); err != nil {
-			return Result{}, err
-		}
-	}
-	if v.c, err = a.find(ctx, v.z, s.UUID, s.Volume); err != nil {
+	if err := v.read(ctx, d); err != nil {
 		return Result{}, err
 	}
 	if err := d.do(v, ctx); err != nil {
@@ -179,7 +180,7 @@ func (v *visit) facts(ctx context.Context) (facts, error) {
 	f := facts{node: v.a.id}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		root, err := v.a.readRoot(ctx)
+		root, err := v.root(ctx)
 		f.refused, f.taken = root.refused[v.s.UUID], root.taken[v.s.UUID]
 		return err
 	})
@@ -188,20 +189,6 @@ func (v *visit) facts(ctx context.Context) (facts, error) {
 		g.Go(func() (err error) { f.lead, f.leadBack, err = v.lead(ctx); return err })
 	}
 	return f, g.Wait()
-}
-
-// use finds out who uses the copy and where it is mounted.
-func (v *visit) use(ctx context.Context, f *facts) error {
-	if v.c == nil {
-		return nil
-	}
-	seen, err := v.a.look(ctx, []state.Copy{*v.c})
-	if err != nil {
-		return err
-	}
-	f.users, f.mounts = seen.Found[0].Users, seen.Found[0].Mounts
-	v.r.Notes = append(v.r.Notes, seen.Notes()...)
-	return nil
 }
 
 // lead reads this node's copy of the app's leading volume, and from which release it has gone back.

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"testing"
+
+	"github.com/drover-project/drover/state"
+)
+
+// commands counts the commands that agents start, passing everything on.
+type commands struct {
+	slog.Handler
+	*tally
+}
+
+type tally struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c commands) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c commands) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "zfs command" || r.Message == "zfs stream begins" {
+		c.mu.Lock()
+		c.n++
+		c.mu.Unlock()
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+// WithAttrs keeps the counting.
+func (c commands) WithAttrs(a []slog.Attr) slog.Handler {
+	return commands{c.Handler.WithAttrs(a), c.tally}
+}
+
+// count has a node's commands counted from now on.
+func (n *node) count(c *tally) {
+	n.options.Log = slog.New(commands{n.options.Log.Handler(), c})
+	n.restart()
+}
+
+func (c *tally) take() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.n
+	c.n = 0
+	return n
+}
+
+// Each command costs some milliseconds of the outage, the more so on a busy node. Who adds one finds it here, and weighs it.
+func TestCommandsOfACutover(t *testing.T) {
+	h := pair(t)
+	h.replicate()
+	h.from.write(h.v, "first", "more")
+	h.catchUp(1)
+	counted := &tally{}
+	h.from.count(counted)
+	h.to.count(counted)
+	h.from.copy(h.v) // a restarted agent has to find it again
+	h.to.copy(h.v)
+	h.to.do(h.to.step(state.SetRoutes, volume{}, "", "")) // the first step of a term has it recorded
+	got := map[state.StepKind]int{}
+	for _, s := range []struct {
+		at   *node
+		step func() state.Step
+	}{{h.from, h.fenceStep}, {h.from, h.lastStep}, {h.from, h.releaseStep}, {h.to, h.promoteStep}, {h.from, h.retireStep}} {
+		step := s.step()
+		counted.take()
+		s.at.do(step)
+		got[step.Kind] = counted.take()
+	}
+	want := map[state.StepKind]int{
+		state.Fence:         10, // get, list, holds; all datasets; set, snapshot, unmount; get, list, holds
+		state.LastIncrement: 12, // get, list, holds, hold, send; at the target get, list, holds, receive, get, list, holds
+		state.ReleaseVolume: 5,  // sync; get, list, holds; set
+		state.Promote:       8,  // sync; get, list, holds; the root; set; mount, hold
+		state.Retire:        4,  // get, list, holds; set
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("commands %v, want %v", got, want)
+	}
+}
