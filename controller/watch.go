@@ -38,6 +38,9 @@ type manifests struct {
 // calm is how long the files must be still before they are read: editors write, rename and remove in bursts.
 const calm = 150 * time.Millisecond
 
+// restless is how long a burst may last before the files are read all the same: something in the folder may never be still.
+const restless = 2 * time.Second
+
 // reread is how often the files are read though nothing was heard of them: watches are lost when folders are replaced.
 const reread = 30 * time.Second
 
@@ -73,6 +76,13 @@ func (m *manifests) run(ctx context.Context) {
 	defer close(m.done)
 	timer := time.NewTimer(reread)
 	defer timer.Stop()
+	var stirred time.Time // when the burst began that is not read yet
+	stir := func() {
+		if stirred.IsZero() {
+			stirred = time.Now()
+		}
+		timer.Reset(min(calm, max(restless-time.Since(stirred), 0)))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,14 +92,15 @@ func (m *manifests) run(ctx context.Context) {
 				return
 			}
 			m.log.DebugContext(ctx, "manifests stir", "file", e.Name, "op", e.Op.String())
-			timer.Reset(calm)
+			stir()
 		case err, ok := <-m.watcher.Errors:
 			if !ok {
 				return
 			}
 			m.log.WarnContext(ctx, "manifest watch", "err", err)
-			timer.Reset(calm)
+			stir()
 		case <-timer.C:
+			stirred = time.Time{}
 			m.watchAll()
 			m.read(ctx)
 			timer.Reset(reread)
