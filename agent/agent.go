@@ -57,6 +57,7 @@ type Agent struct {
 	term    sync.Mutex // held while the highest term is compared and saved
 	highest state.Term // seen; set by prepare
 	places  sync.Map   // state.UUID -> dataset where the volume was last found
+	settled sync.Map   // state.UUID -> settled: the pool was synced since the volume's fence
 }
 
 // New checks the options and listens; [Agent.Run] must follow, or the port stays taken.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,13 +31,34 @@ func (v *visit) read(ctx context.Context, d deed) error {
 }
 
 func (v *visit) readCopy(ctx context.Context, synced bool) (err error) {
-	if synced {
+	if synced && !v.settled() {
 		if err := v.z.Sync(ctx, v.a.poolName()); err != nil {
 			return err
 		}
 	}
 	v.c, err = v.a.find(ctx, v.z, v.s.UUID, v.s.Volume)
 	return err
+}
+
+// settled is when the pool was synced after a volume had been fenced at an epoch with this last snapshot. Nothing is written to
+// it from then on: what Written says stays true.
+type settled struct {
+	epoch state.Epoch
+	guid  state.GUID
+	at    time.Time
+}
+
+// freshlySettled bounds how long ago that may have been: a person may lift readonly by hand.
+const freshlySettled = 10 * time.Second
+
+// settled reports whether the last increment of the fence that the step releases has had the pool synced just now.
+func (v *visit) settled() bool {
+	noted, ok := v.a.settled.LoadAndDelete(v.s.UUID)
+	if !ok || v.s.Kind != state.ReleaseVolume || v.s.Release == nil {
+		return false
+	}
+	s := noted.(settled)
+	return s.epoch == v.s.Expect.Epoch && s.guid == v.s.Release.GUID && time.Since(s.at) < freshlySettled
 }
 
 // lookAhead looks who uses the copy, where it should be if it is what the step expects.

@@ -75,12 +75,42 @@ func TestCommandsOfACutover(t *testing.T) {
 	}
 	want := map[state.StepKind]int{
 		state.Fence:         10, // get, list, holds; all datasets; set, snapshot, unmount; get, list, holds
-		state.LastIncrement: 12, // get, list, holds, hold, send; at the target get, list, holds, receive, get, list, holds
-		state.ReleaseVolume: 5,  // sync; get, list, holds; set
+		state.LastIncrement: 13, // get, list, holds, hold, sync, send; at the target get, list, holds, receive, get, list, holds
+		state.ReleaseVolume: 4,  // get, list, holds; set
 		state.Promote:       8,  // sync; get, list, holds; the root; set; mount, hold
 		state.Retire:        4,  // get, list, holds; set
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("commands %v, want %v", got, want)
+	}
+}
+
+// A release rests on a sync since the fence: that of the last increment if it was this fence's, else one of its own.
+func TestReleaseSyncsUnlessTheLastIncrementDid(t *testing.T) {
+	for name, c := range map[string]struct {
+		between func(handover)
+		want    int
+	}{
+		"at once":                   {func(handover) {}, 4},
+		"after the agent restarted": {func(h handover) { h.from.restart(); h.from.copy(h.v) }, 5},
+		"a second time": {func(h handover) {
+			h.from.do(h.releaseStep())
+			h.from.do(h.backStep(state.Released, "0.3", h.to.do(h.swearStep()).Refused))
+		}, 4}, // sync, and a refusal before any set
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := upToFence(t)
+			counted := &tally{}
+			h.from.count(counted)
+			h.from.do(h.lastStep())
+			release := h.releaseStep()
+			c.between(h)
+			counted.take()
+			_, err := h.from.try(release)
+			if got := counted.take(); got != c.want {
+				t.Errorf("%d commands (%v), want %d", got, err, c.want)
+			}
+		})
 	}
 }

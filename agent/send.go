@@ -81,7 +81,9 @@ func (t *transfer) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	settled := t.settle(ctx)
 	err = t.legs(ctx)
+	settled()
 	if herr := <-held; herr != nil {
 		t.note("snapshot %s is not held: %v", t.s.Snapshot, herr)
 	}
@@ -90,6 +92,22 @@ func (t *transfer) run(ctx context.Context) error {
 	}
 	t.tidy(ctx)
 	return t.reread(ctx)
+}
+
+// settle syncs the pool of a fenced copy while its last increment is under way, so that the release need not. The returned
+// function waits for the end of it. If it fails the release syncs, and says why it cannot.
+func (t *transfer) settle(ctx context.Context) (wait func()) {
+	if !t.last() {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := t.z.Sync(ctx, t.a.poolName()); err == nil {
+			t.a.settled.Store(t.s.UUID, settled{t.c.Epoch, t.goal, time.Now()})
+		}
+	}()
+	return func() { <-done }
 }
 
 // snapshot makes sure that the snapshot to send exists and is held. In a cutover it exists, and the hold does not keep the
