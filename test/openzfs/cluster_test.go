@@ -76,7 +76,7 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := long.Signal(t.Context(), "TERM"); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 	if r := long.Wait(t.Context()); r.Code != 0 || !strings.Contains(r.Out, "ended") {
 		t.Errorf("a command that was told to end: %+v", r)
