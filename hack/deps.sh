@@ -12,7 +12,7 @@ packages_of() {
 	browser) echo chromium ;;                    # the to-do page is driven in it
 	database) echo postgresql redis-server ;;    # real databases to move
 	zookeeper) echo zookeeper ;;                 # a real register (brings Java)
-	openzfs) echo qemu-system-x86 iproute2 ;;    # virtual machines with the real file system
+	openzfs) echo debootstrap cpio xz-utils iproute2 ;; # hack/openzfs: nodes with the real file system
 	network) echo iproute2 ;;                    # network namespaces: nodes with an address of their own
 	*) echo "deps: there is no group '$1'; there are browser, database, zookeeper, openzfs, network" >&2; return 1 ;;
 	esac
