@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,29 +23,64 @@ import (
 type node struct {
 	*testing.T
 	*zfs.ZFS
-	machine *zfsim.Machine
-	ctx     context.Context
-	root    string
+	ctx  context.Context
+	root string
 }
 
-// onEach runs a test against the stand-in as each of the versions that it can act like.
+// native says that this machine's own OpenZFS is to be used, with pools in files.
+func native() bool { return os.Getenv("DROVER_TEST_ZFS") == "native" }
+
+// onEach runs a test against the stand-in as each of the versions that it can act like, or once against this machine's own.
 func onEach(t *testing.T, test func(t *testing.T, version string)) {
+	if native() {
+		test(t, "")
+		return
+	}
 	for _, version := range []string{"2.1", "2.3"} {
 		t.Run(version, func(t *testing.T) { test(t, version) })
 	}
 }
 
-// newNode makes a machine of the stand-in, with a root dataset below which copies live.
+// newNode makes a pool with a root dataset below which copies live.
 func newNode(t *testing.T, version, pool string) *node {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
+	machine := standIn
+	if native() {
+		machine = ownPool
+	}
+	o, mounts := machine(t, version, pool)
+	n := &node{T: t, ZFS: zfs.New(o), ctx: ctx, root: pool + "/drover"}
+	n.must(n.Create(ctx, n.root, map[string]string{"canmount": "off", "mountpoint": filepath.Join(mounts, "drover")}))
+	return n
+}
+
+// standIn makes a machine of the stand-in, and returns how to reach it and where its datasets mount.
+func standIn(t *testing.T, version, pool string) (zfs.Options, string) {
+	t.Helper()
 	m := zfsim.NewMachine(t, zfsim.Build(t), pool, 1<<30)
 	env := []string{zfsim.EnvDir + "=" + m.Dir, zfsim.EnvVersion + "=" + version}
-	z := zfs.New(zfs.Options{Path: m.Bin, Env: env, Timeout: 20 * time.Second})
-	n := &node{T: t, ZFS: z, machine: m, ctx: ctx, root: pool + "/drover"}
-	n.must(z.Create(ctx, n.root, map[string]string{"canmount": "off", "mountpoint": filepath.Join(m.Mounts, "drover")}))
-	return n
+	return zfs.Options{Path: m.Bin, Env: env, Timeout: 20 * time.Second}, m.Mounts
+}
+
+// ownPool makes a pool of this machine's OpenZFS in a file.
+func ownPool(t *testing.T, _, pool string) (zfs.Options, string) {
+	t.Helper()
+	dir := t.TempDir()
+	disk, mounts := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, 1<<30)); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("zpool", args...).CombinedOutput(); err != nil {
+			t.Fatalf("zpool %q: %v: %s", args, err, out)
+		}
+	}
+	run("create", "-o", "cachefile=none", "-O", "canmount=off", "-O", "mountpoint="+mounts, pool, disk)
+	t.Cleanup(func() { run("destroy", "-f", pool) })
+	return zfs.Options{Timeout: 20 * time.Second}, mounts
 }
 
 func (n *node) must(err error) {
@@ -71,7 +107,11 @@ func (n *node) primary(volume string) string {
 	}))
 	n.must(n.Mount(n.ctx, dataset))
 	n.must(n.Mount(n.ctx, dataset))
-	n.write(dataset, "data", strings.Repeat("0123456789abcdef", 64<<10))
+	noise := make([]byte, 1<<20) // what compresses would be small on disk
+	if _, err := rand.NewChaCha8([32]byte{}).Read(noise); err != nil {
+		n.Fatal(err)
+	}
+	n.write(dataset, "data", string(noise))
 	return dataset
 }
 
