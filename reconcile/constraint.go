@@ -29,22 +29,51 @@ func unmet(c state.Constraint, a *state.MesosAgent, placed []*state.MesosAgent) 
 		}
 		return fmt.Sprintf("no attribute %s", c.Field)
 	}
-	if satisfied(c, value, placed) {
+	if newCondition(c).satisfied(value, placed) {
 		return ""
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s=%s is not %s %s", c.Field, value, c.Op, c.Value))
 }
 
-func satisfied(c state.Constraint, value string, placed []*state.MesosAgent) bool {
+// condition is a constraint made ready to be asked of many agents.
+type condition struct {
+	state.Constraint
+	pattern *regexp.Regexp // of LIKE and UNLIKE; nil if it cannot be read, and then nothing matches it
+}
+
+func newCondition(c state.Constraint) condition {
+	if c.Op != "LIKE" && c.Op != "UNLIKE" {
+		return condition{Constraint: c}
+	}
+	// Java's matches() is of the whole value. The manifest check has refused what RE2 cannot read.
+	re, err := regexp.Compile("^(?:" + c.Value + ")$")
+	if err != nil {
+		re = nil
+	}
+	return condition{c, re}
+}
+
+// met reports whether an agent satisfies the condition, as unmet does in words.
+func (c condition) met(a *state.MesosAgent, placed []*state.MesosAgent) bool {
+	value, has := attribute(a, c.Field)
+	if !has {
+		return c.Op == "UNLIKE"
+	}
+	return c.satisfied(value, placed)
+}
+
+func (c condition) like(value string) bool { return c.pattern != nil && c.pattern.MatchString(value) }
+
+func (c condition) satisfied(value string, placed []*state.MesosAgent) bool {
 	switch c.Op {
 	case "CLUSTER":
-		return cluster(c, value, placed)
+		return cluster(c.Constraint, value, placed)
 	case "IS":
 		return value == scalarText(c.Value)
 	case "LIKE":
-		return fullMatch(c.Value, value)
+		return c.like(value)
 	case "UNLIKE":
-		return !fullMatch(c.Value, value)
+		return !c.like(value)
 	case "UNIQUE":
 		return counts(c.Field, placed)[value] == 0
 	case "MAX_PER":
@@ -52,7 +81,7 @@ func satisfied(c state.Constraint, value string, placed []*state.MesosAgent) boo
 		seen := counts(c.Field, placed)[value]
 		return seen == 0 || err == nil && seen < n
 	case "GROUP_BY":
-		return groupBy(c, value, placed)
+		return groupBy(c.Constraint, value, placed)
 	}
 	return false
 }
@@ -95,13 +124,6 @@ func counts(field string, placed []*state.MesosAgent) map[string]int {
 		}
 	}
 	return n
-}
-
-// fullMatch matches as Java's matches() does: the whole value. A pattern that RE2 cannot read matches nothing; the manifest
-// check has refused it before.
-func fullMatch(pattern, value string) bool {
-	re, err := regexp.Compile("^(?:" + pattern + ")$")
-	return err == nil && re.MatchString(value)
 }
 
 // scalarText writes a number as Marathon compares it: at most three decimals, half to even, no trailing zeros; what is not a

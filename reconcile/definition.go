@@ -146,21 +146,19 @@ func digest(d def) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// digestOf returns the digest under which Drover deployed a definition, or "".
-func digestOf(raw json.RawMessage) string {
-	if !bytes.Contains(raw, []byte(digestLabel)) {
-		return ""
-	}
-	s, _ := parse(raw).object("labels")[digestLabel].(string)
+// deployedDigest returns the digest under which Drover deployed a definition, or "".
+func (d def) deployedDigest() string {
+	labels, _ := d["labels"].(map[string]any)
+	s, _ := labels[digestLabel].(string)
 	return s
 }
 
 // sameDefinition reports whether what Marathon holds is what Drover would deploy: the digest says so, and no field that is
 // wanted has another value. Instances are compared elsewhere. Marathon rewrites some old forms of fields; for an app with the
 // right digest a field that it does not return at all counts as rewritten, for one that Drover never deployed as missing.
-func sameDefinition(live json.RawMessage, want def) bool {
-	have, digest := parse(live), digestOf(live)
-	if digest != "" && digest != want.object("labels")[digestLabel] {
+func sameDefinition(have, want def) bool {
+	digest := have.deployedDigest()
+	if digest != "" && digest != want.deployedDigest() {
 		return false
 	}
 	for k, w := range want {
@@ -251,25 +249,25 @@ func sameNumber(a, b json.Number) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// usesPath reports whether a definition mounts a host path at or below a folder.
-func usesPath(raw json.RawMessage, folder string) bool {
-	if folder == "" || !bytes.Contains(raw, []byte("hostPath")) {
-		return false
-	}
-	volumes, _ := parse(raw).object("container")["volumes"].([]any)
+// hostPaths returns the host paths that a definition mounts.
+func hostPaths(d def) []string {
+	container, _ := d["container"].(map[string]any)
+	volumes, _ := container["volumes"].([]any)
+	var out []string
 	for _, v := range volumes {
 		o, _ := v.(map[string]any)
-		p, _ := o["hostPath"].(string)
-		if p != "" && (path.Clean(p) == folder || strings.HasPrefix(path.Clean(p), folder+"/")) {
-			return true
+		if p, _ := o["hostPath"].(string); p != "" {
+			out = append(out, path.Clean(p))
 		}
 	}
-	return false
+	return out
 }
 
-// resources returns what one instance of an app asks for; Marathon's defaults where the manifest is silent.
-func resources(app state.App) state.Resources {
-	d := parse(app.Definition)
+// inside reports whether a path is a folder or something in it.
+func inside(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+
+// resources returns what one instance of a definition asks for; Marathon's defaults where the manifest is silent.
+func resources(d def) state.Resources {
 	r := state.Resources{CPUs: number(d["cpus"], 1), Mem: number(d["mem"], 128), Disk: number(d["disk"], 0), Ports: 1}
 	if ports, ok := d["portDefinitions"].([]any); ok {
 		r.Ports = len(ports)
@@ -290,16 +288,16 @@ func number(v any, def float64) float64 {
 }
 
 // hasChecks reports whether a definition asks for health checks.
-func hasChecks(raw json.RawMessage) bool {
-	checks, _ := parse(raw)["healthChecks"].([]any)
+func hasChecks(d def) bool {
+	checks, _ := d["healthChecks"].([]any)
 	return len(checks) > 0
 }
 
 // check is one health check of a definition.
 type check map[string]any
 
-func checksOf(raw json.RawMessage) []check {
-	list, _ := parse(raw)["healthChecks"].([]any)
+func checksOf(d def) []check {
+	list, _ := d["healthChecks"].([]any)
 	var out []check
 	for _, l := range list {
 		if c, ok := l.(map[string]any); ok {
@@ -341,8 +339,8 @@ func (c check) portOf(ports []int) int {
 
 // portIndex finds the task port that an endpoint leads to: the port definition of its name, else the one at its place in the
 // list of endpoints.
-func portIndex(raw json.RawMessage, name string, place int) int {
-	ports, _ := parse(raw)["portDefinitions"].([]any)
+func portIndex(d def, name string, place int) int {
+	ports, _ := d["portDefinitions"].([]any)
 	for i, p := range ports {
 		if o, ok := p.(map[string]any); ok && o["name"] == name {
 			return i

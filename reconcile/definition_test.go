@@ -150,7 +150,7 @@ func TestDrift(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			live := parse(want.json())
 			c.live(live)
-			if got := sameDefinition(live.json(), want); got != c.same {
+			if got := sameDefinition(parse(live.json()), want); got != c.same {
 				t.Errorf("same: got %v, want %v", got, c.same)
 			}
 		})
@@ -161,7 +161,7 @@ func TestDrift(t *testing.T) {
 func TestDriftWhenAFieldLeavesTheManifest(t *testing.T) {
 	deployed := definition(statefulApp(`{"cmd":"run","env":{"A":"b"},"taskKillGracePeriodSeconds":5}`), atNode1)
 	for _, now := range []string{`{"cmd":"run","env":{"A":"b"}}`, `{"cmd":"run","env":{},"taskKillGracePeriodSeconds":5}`} {
-		if sameDefinition(deployed.json(), definition(statefulApp(now), atNode1)) {
+		if sameDefinition(parse(deployed.json()), definition(statefulApp(now), atNode1)) {
 			t.Errorf("no drift to %s", now)
 		}
 	}
@@ -179,13 +179,18 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-func TestUsesPath(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/drover/v/data": true, "/drover/v": true, "/drover/v/../v/x": true, "/drover/v2": false, "/drover": false, "v": false,
+// digestOf returns the digest in a definition as Marathon holds it.
+func digestOf(raw json.RawMessage) string { return parse(raw).deployedDigest() }
+
+func TestMountingsIn(t *testing.T) {
+	for path, want := range map[string]state.AppID{
+		"/drover/v/data": "/x", "/drover/v": "/x", "/drover/w/../v/": "/x", "/drover/v2": "", "/drover/v.d/y": "", "/drover": "", "v": "",
 	} {
 		raw := json.RawMessage(`{"container":{"volumes":[{"containerPath":"x"},{"hostPath":` + jsonText(path) + `}]}}`)
-		if got := usesPath(raw, "/drover/v"); got != want {
-			t.Errorf("%s: got %v, want %v", path, got, want)
+		own := json.RawMessage(`{"container":{"volumes":[{"hostPath":"/drover/v/data"},{"hostPath":"/drover/v-/data"}]}}`)
+		v := newView(&state.Desired{}, &state.Observed{Marathon: state.Marathon{Apps: map[state.AppID]*state.RunningApp{"/x": {Definition: raw}, "/own": {Definition: own}}}}, noon)
+		if got := v.mountingsIn("/drover/v", "/own"); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
 	}
 }

@@ -15,6 +15,7 @@
 //	run.go         what Marathon holds: deploy, start, scale, ready, routes
 //	old.go         grace and deletion of old copies
 //	place.go       which node; constraint.go: Marathon's placement operators
+//	memo.go        what is worked out once for many looks and apps
 //	definition.go  the app definition that Drover writes
 //	predict.go     each step's effect on what is observed; plan.go, print.go: the dry run
 package reconcile

@@ -64,11 +64,9 @@ func (a *appCase) mark() (state.Mark, bool) {
 func (a *appCase) hindered(from *state.Node) string {
 	for i := range a.vols {
 		mount := a.vols[i].on(from.ID).Mountpoint
-		for _, id := range sortedIDs(a.o.Marathon.Apps) {
-			if id != a.app.ID && usesPath(a.o.Marathon.Apps[id].Definition, mount) {
-				return fmt.Sprintf("app %s has a volume inside %s, which belongs to volume %s of %s: it would lose it in the move; give it a volume of its own, then the move goes on",
-					id, mount, a.vols[i].want.Name, a.app.ID)
-			}
+		if id := a.mountingsIn(mount, a.app.ID); id != "" {
+			return fmt.Sprintf("app %s has a volume inside %s, which belongs to volume %s of %s: it would lose it in the move; give it a volume of its own, then the move goes on",
+				id, mount, a.vols[i].want.Name, a.app.ID)
 		}
 	}
 	if least := a.leastOutage(); least > a.app.Cutover.MaxOutage {

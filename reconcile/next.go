@@ -11,10 +11,13 @@ import (
 // Next decides, for every app that is desired or that Drover has deployed before, what to do now: at most one step each.
 // The result is in the order of the apps' ids.
 func Next(d *state.Desired, o *state.Observed, now time.Time) []state.Decision {
-	v := newView(d, o, now)
-	var out []state.Decision
-	for _, id := range sortedIDs(d.Apps) {
-		out = append(out, v.decide(d.Apps[id]))
+	return newView(d, o, now).decideAll()
+}
+
+func (v *view) decideAll() []state.Decision {
+	out := make([]state.Decision, 0, len(v.d.Apps))
+	for _, id := range sortedIDs(v.d.Apps) {
+		out = append(out, v.decide(v.d.Apps[id]))
 	}
 	return append(out, v.left()...)
 }
@@ -97,7 +100,7 @@ func (v *view) left() []state.Decision {
 	}
 	var gone []state.AppID
 	for id, app := range v.o.Marathon.Apps {
-		if _, wanted := v.d.Apps[id]; !wanted && digestOf(app.Definition) != "" {
+		if _, wanted := v.d.Apps[id]; !wanted && v.memo.read(app.Definition).deployedDigest() != "" {
 			gone = append(gone, id)
 		}
 	}

@@ -15,21 +15,30 @@ import (
 // that would do, the one that already has most of its data wins, then the one with most free space. With no such node it
 // returns nil and says what is wrong with each.
 func (a *appCase) place(current *state.Node) (*state.Node, string) {
+	if a.choice == nil || a.choice.from != current {
+		to, why := a.choose(current)
+		a.choice = &choice{current, to, why}
+	}
+	return a.choice.to, a.choice.why
+}
+
+// choice is a node that was chosen, or why there is none.
+type choice struct {
+	from, to *state.Node
+	why      string
+}
+
+func (a *appCase) choose(current *state.Node) (*state.Node, string) {
 	if current != nil && (a.agents[current.Hostname] == nil || a.constraintsOn(current) == "") {
 		return current, "" // a node that Mesos does not know now, say after the master changed, has not lost its attributes
 	}
-	var fit []*state.Node
-	var why []string
-	for _, n := range a.nodes() {
-		if n == current {
-			why = append(why, string(n.Hostname)+": "+a.constraintsOn(n))
-		} else if u := a.unfit(n); u != "" {
-			why = append(why, string(n.Hostname)+": "+u)
-		} else {
-			fit = append(fit, n)
-		}
-	}
+	fit := slices.Clone(a.candidates())
+	fit = slices.DeleteFunc(fit, func(n *state.Node) bool { return a.lacks(n) != "" })
 	if len(fit) == 0 {
+		var why []string
+		for _, n := range a.nodes() {
+			why = append(why, string(n.Hostname)+": "+a.unfit(n))
+		}
 		return nil, a.nowhere(why)
 	}
 	return slices.MaxFunc(fit, func(x, y *state.Node) int {
@@ -39,7 +48,7 @@ func (a *appCase) place(current *state.Node) (*state.Node, string) {
 
 // mayFit reports whether a node that does not answer satisfies the constraints: it may do when it is back.
 func (a *appCase) mayFit() bool {
-	return slices.ContainsFunc(a.nodes(), func(n *state.Node) bool { return !n.Answered() && a.constraintsOn(n) == "" })
+	return slices.ContainsFunc(a.candidates(), func(n *state.Node) bool { return !n.Answered() })
 }
 
 func (a *appCase) nowhere(why []string) string {
@@ -69,11 +78,16 @@ func (a *appCase) unfit(n *state.Node) string {
 	if why := a.constraintsOn(n); why != "" {
 		return why
 	}
+	return a.lacks(n)
+}
+
+// lacks says what a node that satisfies the constraints lacks; "" if nothing.
+func (a *appCase) lacks(n *state.Node) string {
 	if !n.Answered() {
 		return "its Drover agent does not answer (" + n.Err + ")"
 	}
 	agent := a.agents[n.Hostname]
-	switch need, want := a.need(n), resources(a.app); {
+	switch need, want := a.need(n), resources(a.memo.read(a.app.Definition)); {
 	case a.inTheWay(n) != "":
 		return a.inTheWay(n)
 	case !agent.Active:
@@ -134,13 +148,8 @@ func (a *appCase) has(n *state.Node) int64 {
 // leaving names the apps that wait to leave a node: moving one of them first would make room.
 func (a *appCase) leaving(n *state.Node) string {
 	var ids []string
-	for _, id := range sortedIDs(a.d.Apps) {
-		other := a.d.Apps[id]
-		if id == a.app.ID || len(other.Volumes) == 0 {
-			continue
-		}
-		o := a.caseOf(other)
-		if h, ok := o.lead().holder(); ok && h.node == n && o.constraintsOn(n) != "" {
+	for _, id := range a.leavers(n) {
+		if id != a.app.ID {
 			ids = append(ids, string(id))
 		}
 	}

@@ -15,7 +15,7 @@ const planLimit = 200
 // Plan returns what would be done about every app, in order, by repeating Next on predicted states until nothing is left. It
 // changes neither d nor o.
 func Plan(d *state.Desired, o *state.Observed, now time.Time) state.Plan {
-	p := planner{d: d, o: Clone(o), now: now, apps: map[state.AppID]*state.AppPlan{}}
+	p := planner{d: d, o: Clone(o), now: now, memo: newMemo(), apps: map[state.AppID]*state.AppPlan{}}
 	p.run(nil)
 	p.oldCopies()
 	return p.result(o)
@@ -25,6 +25,7 @@ type planner struct {
 	d    *state.Desired
 	o    *state.Observed
 	now  time.Time
+	memo *memo
 	apps map[state.AppID]*state.AppPlan
 }
 
@@ -61,10 +62,10 @@ func (p *planner) look(only []state.AppID) []state.AppID {
 }
 
 func (p *planner) decisions(only []state.AppID) []state.Decision {
+	v := p.memo.view(p.d, p.o, p.now)
 	if only == nil {
-		return Next(p.d, p.o, p.now)
+		return v.decideAll()
 	}
-	v := newView(p.d, p.o, p.now)
 	var out []state.Decision
 	for _, id := range only {
 		if app, ok := p.d.Apps[id]; ok {
@@ -83,32 +84,50 @@ func (p *planner) app(id state.AppID) *state.AppPlan {
 	return a
 }
 
-// oldCopies adds the deletions that follow a move once its grace is over.
+// oldCopies adds the deletions that follow a move once its grace is over: as if every app that has moved were ready for so
+// long, once for each of its volumes.
 func (p *planner) oldCopies() {
-	for id, a := range p.apps {
-		if !slices.ContainsFunc(a.Steps, func(s state.Step) bool { return s.Kind == state.Promote }) || a.Waiting != "" || a.Stalled != "" {
-			continue
-		}
-		if p.o.ReadyFor == nil {
-			p.o.ReadyFor = map[state.AppID]time.Duration{}
-		}
-		for range len(p.d.Apps[id].Volumes) {
+	moved := p.moved()
+	if p.o.ReadyFor == nil {
+		p.o.ReadyFor = map[state.AppID]time.Duration{}
+	}
+	for left := moved; len(left) > 0; {
+		for _, id := range left {
 			p.o.ReadyFor[id] = p.d.Apps[id].Grace
-			for len(p.look([]state.AppID{id})) > 0 {
-			}
 		}
+		left = p.look(left)
+	}
+	for _, id := range moved {
+		a := p.apps[id]
 		a.Steps = slices.DeleteFunc(a.Steps, func(s state.Step) bool { return s.Kind == state.SaveGrace })
 	}
 }
 
+// moved names the apps that the plan brings to another node without a hitch.
+func (p *planner) moved() []state.AppID {
+	var out []state.AppID
+	for id, a := range p.apps {
+		if promotes(a.Steps) && a.Waiting == "" && a.Stalled == "" {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func promotes(steps []state.Step) bool {
+	return slices.ContainsFunc(steps, func(s state.Step) bool { return s.Kind == state.Promote })
+}
+
 func (p *planner) result(before *state.Observed) state.Plan {
 	var plan state.Plan
+	v := newView(p.d, before, p.now)
 	for _, id := range slices.Sorted(maps.Keys(p.apps)) {
 		a := p.apps[id]
 		if len(a.Steps) == 0 && a.Waiting == "" && a.Stalled == "" && len(a.Notes) == 0 {
 			continue
 		}
-		a.Summary, a.Reason = summarise(p.d.Apps[id], a.Steps, before)
+		a.Summary, a.Reason = v.summarise(p.d.Apps[id], a.Steps)
 		plan.Apps = append(plan.Apps, *a)
 	}
 	return plan
@@ -120,8 +139,7 @@ func Changes(p state.Plan) bool {
 }
 
 // summarise says in a few words what a list of steps amounts to, and why.
-func summarise(app state.App, steps []state.Step, o *state.Observed) (summary, reason string) {
-	v := newView(&state.Desired{}, o, time.Time{})
+func (v *view) summarise(app state.App, steps []state.Step) (summary, reason string) {
 	if len(steps) == 0 {
 		return "", ""
 	}
@@ -144,7 +162,7 @@ func summarise(app state.App, steps []state.Step, o *state.Observed) (summary, r
 			summary = "remove"
 		case state.DeployApp:
 			if summary == "" {
-				summary = deployWord(o, s.App)
+				summary = deployWord(v.o, s.App)
 			}
 		case state.StartApp:
 			if summary == "" {

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -162,7 +161,7 @@ func (w *lineWriter) line(s state.Step) string {
 
 // whenDeleted says when an old copy goes: with a move that is yet to come its grace is too, otherwise it is served.
 func (w *lineWriter) whenDeleted(s state.Step) string {
-	if slices.ContainsFunc(w.app.Steps, func(s state.Step) bool { return s.Kind == state.Promote }) {
+	if promotes(w.app.Steps) {
 		return "after " + Seconds(s.Grace) + ", revert possible until then"
 	}
 	return s.Why

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -122,8 +121,7 @@ func (a *appCase) copyOn(n *state.Node, volume state.VolumeName) *state.Copy {
 // beUp sees to it that Marathon runs the app, once, and only where its data is.
 func (a *appCase) beUp() (state.Decision, bool) {
 	h, _ := a.lead().holder()
-	want := definition(a.app, a.pinAt(h.node))
-	s := state.Step{Kind: state.StartApp, Volume: a.lead().want.Name, Node: h.node.ID, Definition: want.json(), Instances: 1, Force: a.ownLock(),
+	s := state.Step{Kind: state.StartApp, Volume: a.lead().want.Name, Node: h.node.ID, Instances: 1, Force: a.ownLock(),
 		Took: a.timing().Start, Outage: true}
 	switch {
 	case a.live == nil:
@@ -144,6 +142,7 @@ func (a *appCase) beUp() (state.Decision, bool) {
 	if d, locked := a.locked(); locked {
 		return d, true
 	}
+	s.Definition = a.memo.render(a.app, a.pinAt(h.node)).json()
 	return a.do(s)
 }
 
@@ -160,7 +159,7 @@ func (a *appCase) locked() (state.Decision, bool) {
 func (a *appCase) ownLock() bool {
 	locks := a.locks[a.app.ID]
 	for _, dep := range locks {
-		if len(dep.Apps) != 1 || a.live == nil || digestOf(a.live.Definition) == "" {
+		if len(dep.Apps) != 1 || a.live == nil || a.liveDefinition().deployedDigest() == "" {
 			return false
 		}
 	}
@@ -183,7 +182,7 @@ func (a *appCase) beReady() (state.Decision, bool) {
 			return d, true
 		}
 	}
-	if !sameDefinition(a.live.Definition, definition(a.app, a.pinAt(h.node))) {
+	if !sameDefinition(a.liveDefinition(), a.memo.render(a.app, a.pinAt(h.node))) {
 		return a.update()
 	}
 	if a.now.Sub(a.live.Version) > patience {
@@ -310,11 +309,12 @@ func (a *appCase) routesTo(at *state.Node, t *state.Task) []state.Route {
 	return out
 }
 
-func (a *appCase) liveDefinition() json.RawMessage {
+// liveDefinition is what Marathon holds, for looking at; empty if it does not have the app.
+func (a *appCase) liveDefinition() def {
 	if a.live == nil {
-		return nil
+		return def{}
 	}
-	return a.live.Definition
+	return a.memo.read(a.live.Definition)
 }
 
 // address returns how a task's host is reached: where its Drover agent is, or by the name that Mesos has for it.
@@ -344,20 +344,14 @@ func (a *appCase) route(routes []state.Route) (state.Decision, bool) {
 
 // gatesThatDiffer names the nodes that answer and whose gate does not lead the app's endpoints as wanted.
 func (a *appCase) gatesThatDiffer(want []state.Route) []state.NodeID {
+	have := a.routesOf(a.app.ID)
+	if len(have) == 0 && len(want) == 0 {
+		return nil
+	}
 	var out []state.NodeID
 	for _, n := range a.nodes() {
-		if n.Answered() && !sameRoutes(routesOf(n.Gate, a.app.ID), want) {
+		if n.Answered() && !sameRoutes(have[n.ID], want) {
 			out = append(out, n.ID)
-		}
-	}
-	return out
-}
-
-func routesOf(g state.Gate, app state.AppID) []state.Route {
-	var out []state.Route
-	for _, r := range g.Routes {
-		if r.App == app {
-			out = append(out, r)
 		}
 	}
 	return out
@@ -373,8 +367,8 @@ func sameRoutes(have, want []state.Route) bool {
 // update deploys what the manifest says, where the data is.
 func (a *appCase) update() (state.Decision, bool) {
 	h, _ := a.lead().holder()
-	want := definition(a.app, a.pinAt(h.node))
-	if sameDefinition(a.live.Definition, want) {
+	want := a.memo.render(a.app, a.pinAt(h.node))
+	if sameDefinition(a.liveDefinition(), want) {
 		return state.Decision{}, false
 	}
 	if d, locked := a.locked(); locked {
@@ -412,7 +406,7 @@ func (a *appCase) deploy() (state.Decision, bool) {
 	switch {
 	case a.live == nil:
 		s.Why = "Marathon does not have it"
-	case !sameDefinition(a.live.Definition, want):
+	case !sameDefinition(a.liveDefinition(), want):
 		s.Why = "its definition in the manifest differs from what runs"
 	case a.live.Instances != a.app.Instances:
 		s.Kind, s.Why = state.ScaleApp, fmt.Sprintf("it has %s and the manifest wants %d", plural(a.live.Instances, "instance"), a.app.Instances)

@@ -19,6 +19,13 @@ type view struct {
 	agents map[state.Hostname]*state.MesosAgent
 	copies map[state.VolumeName][]placed
 	locks  map[state.AppID][]state.Deployment
+	sorted []*state.Node
+	memo   *memo
+
+	// Worked out when they are first asked for.
+	mountings []mounting
+	leaving   map[state.NodeID][]state.AppID
+	routed    map[state.AppID]map[state.NodeID][]state.Route
 }
 
 // placed is a copy and the node that holds it.
@@ -28,7 +35,12 @@ type placed struct {
 }
 
 func newView(d *state.Desired, o *state.Observed, now time.Time) *view {
-	v := &view{d: d, o: o, now: now,
+	return newMemo().view(d, o, now)
+}
+
+// view looks at a state with the help of what was worked out in other looks of the same plan.
+func (m *memo) view(d *state.Desired, o *state.Observed, now time.Time) *view {
+	v := &view{d: d, o: o, now: now, memo: m, sorted: inOrder(o.Nodes),
 		byHost: make(map[state.Hostname]*state.Node, len(o.Nodes)),
 		agents: make(map[state.Hostname]*state.MesosAgent, len(o.Mesos.Agents)),
 		copies: make(map[state.VolumeName][]placed, len(d.Volumes)),
@@ -60,9 +72,11 @@ func (v *view) indexCopies(n *state.Node) {
 }
 
 // nodes returns all nodes in a fixed order, so that equal states give equal decisions.
-func (v *view) nodes() []*state.Node {
-	out := make([]*state.Node, 0, len(v.o.Nodes))
-	for _, n := range v.o.Nodes {
+func (v *view) nodes() []*state.Node { return v.sorted }
+
+func inOrder(nodes map[state.NodeID]*state.Node) []*state.Node {
+	out := make([]*state.Node, 0, len(nodes))
+	for _, n := range nodes {
 		out = append(out, n)
 	}
 	slices.SortFunc(out, func(a, b *state.Node) int {
@@ -95,7 +109,9 @@ type appCase struct {
 	*view
 	app  state.App
 	live *state.RunningApp // nil if Marathon does not have it
-	vols []volumeCase      // in the manifest's order; the first one leads
+	vols []volumeCase      // the first one leads
+
+	choice *choice // of a node, once it was made
 }
 
 // volumeCase is one volume of an app and where its copies are.
@@ -177,7 +193,10 @@ func (vc *volumeCase) with(role state.Role) []placed {
 // holder returns the copy that decides now: of several that do, which is never as it should be, the one at the highest epoch.
 func (vc *volumeCase) holder() (placed, bool) {
 	var best placed
-	for _, p := range vc.deciding() {
+	for _, p := range vc.copies {
+		if !vc.decides(p) {
+			continue
+		}
 		if best.copy == nil || best.copy.Epoch.Less(p.copy.Epoch) {
 			best = p
 		}
@@ -185,22 +204,22 @@ func (vc *volumeCase) holder() (placed, bool) {
 	return best, best.copy != nil
 }
 
-// deciding returns the copies that are writable or can become so without another copy's word: primary and fenced ones, and
+// decides reports whether a copy is writable or can become so without another copy's word: primary and fenced ones, and
 // those released to a target that has not taken over.
-func (vc *volumeCase) deciding() []placed {
-	var out []placed
-	for _, p := range vc.copies {
-		switch p.copy.Role {
-		case state.Primary, state.Fenced:
-			out = append(out, p)
-		case state.Released:
-			if !vc.overtaken(p) {
-				out = append(out, p)
-			}
-		case state.Retired, state.Standby:
-		}
+func (vc *volumeCase) decides(p placed) bool {
+	switch p.copy.Role {
+	case state.Primary, state.Fenced:
+		return true
+	case state.Released:
+		return !vc.overtaken(p)
+	case state.Retired, state.Standby:
 	}
-	return out
+	return false
+}
+
+// deciding returns the copies that decide: one, if all is as it should be.
+func (vc *volumeCase) deciding() []placed {
+	return slices.DeleteFunc(slices.Clone(vc.copies), func(p placed) bool { return !vc.decides(p) })
 }
 
 // overtaken reports whether a released copy's release is history: another copy has its epoch or a later one, which it can
