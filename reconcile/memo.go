@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -97,7 +98,7 @@ func (v *view) indexMountings() {
 		}
 	}
 	slices.SortFunc(v.mountings, func(x, y mounting) int {
-		return strings.Compare(x.path+"\x00"+string(x.app), y.path+"\x00"+string(y.app))
+		return cmp.Or(cmp.Compare(x.path, y.path), cmp.Compare(x.app, y.app))
 	})
 }
 

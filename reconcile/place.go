@@ -32,18 +32,29 @@ func (a *appCase) choose(current *state.Node) (*state.Node, string) {
 	if current != nil && (a.agents[current.Hostname] == nil || a.constraintsOn(current) == "") {
 		return current, "" // a node that Mesos does not know now, say after the master changed, has not lost its attributes
 	}
-	fit := slices.Clone(a.candidates())
-	fit = slices.DeleteFunc(fit, func(n *state.Node) bool { return a.lacks(n) != "" })
-	if len(fit) == 0 {
-		var why []string
-		for _, n := range a.nodes() {
-			why = append(why, string(n.Hostname)+": "+a.unfit(n))
-		}
-		return nil, a.nowhere(why)
+	if best := a.best(); best != nil {
+		return best, ""
 	}
-	return slices.MaxFunc(fit, func(x, y *state.Node) int {
-		return cmp.Or(cmp.Compare(a.has(x), a.has(y)), cmp.Compare(x.Pool.Free, y.Pool.Free), -cmp.Compare(x.Hostname, y.Hostname))
-	}), ""
+	var why []string
+	for _, n := range a.nodes() {
+		why = append(why, string(n.Hostname)+": "+a.unfit(n))
+	}
+	return nil, a.nowhere(why)
+}
+
+// best returns the node that would do and has most of the app's data, then most free space; nil if none would do.
+func (a *appCase) best() *state.Node {
+	var best *state.Node
+	for _, n := range a.candidates() {
+		if (best == nil || a.better(n, best)) && a.lacks(n) == "" {
+			best = n
+		}
+	}
+	return best
+}
+
+func (a *appCase) better(x, y *state.Node) bool {
+	return cmp.Or(cmp.Compare(a.has(x), a.has(y)), cmp.Compare(x.Pool.Free, y.Pool.Free), -cmp.Compare(x.Hostname, y.Hostname)) > 0
 }
 
 // mayFit reports whether a node that does not answer satisfies the constraints: it may do when it is back.
