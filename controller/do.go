@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drover-project/drover/agent"
 	"github.com/drover-project/drover/marathon"
@@ -117,31 +118,36 @@ func (w *doer) stop(ctx context.Context, s state.Step) error {
 			return err
 		}
 	}
-	err := w.await(ctx, s.App, func() bool {
-		live := w.o.Marathon.Apps[s.App]
-		return live == nil || !slices.ContainsFunc(live.Tasks, func(t state.Task) bool { return t.State != state.TaskUnreachable })
+	// Both at once: the one sees the end of the task as late as the other. Should somebody begin to use a volume after its node
+	// was asked, the fence refuses it.
+	var g errgroup.Group
+	g.Go(func() error {
+		return w.await(ctx, s.App, func() bool {
+			live := w.o.Marathon.Apps[s.App]
+			return live == nil || !slices.ContainsFunc(live.Tasks, func(t state.Task) bool { return t.State != state.TaskUnreachable })
+		})
 	})
-	if err != nil {
-		return err
-	}
-	return w.unused(ctx, s)
+	w.unused(ctx, s, &g)
+	return g.Wait()
 }
 
-// unused asks the node who uses the app's volumes.
-func (w *doer) unused(ctx context.Context, s state.Step) error {
+// unused asks the node who uses the app's volumes, each beside the others: that they are free is seen as soon as they are.
+func (w *doer) unused(ctx context.Context, s state.Step, g *errgroup.Group) {
 	n := w.o.Nodes[s.Node]
 	for i := range n.Copies {
 		c := &n.Copies[i]
 		if c.Volume != s.Lead && c.Lead != s.Lead {
 			continue
 		}
-		users, err := w.c.Agents.AwaitUnused(ctx, n.Address, c.UUID, slice)
-		if err != nil {
-			return fmt.Errorf("ask %s who uses volume %s: %w", n.Hostname, c.Volume, err)
-		}
-		c.Users = users
+		g.Go(func() error {
+			users, err := w.c.Agents.AwaitUnused(ctx, n.Address, c.UUID, slice)
+			if err != nil {
+				return fmt.Errorf("ask %s who uses volume %s: %w", n.Hostname, c.Volume, err)
+			}
+			c.Users = users
+			return nil
+		})
 	}
-	return nil
 }
 
 // verify waits, for a slice, until the app is ready. Its node's agent asks it what Marathon's health checks would ask, but

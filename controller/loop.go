@@ -214,13 +214,14 @@ const circles = 5
 // script does an app's step, and the steps that follow from it without another whole observation: each is decided by the same
 // rules on what the steps before it reported, and each is guarded where it happens.
 func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
+	var aside sync.WaitGroup
+	defer aside.Wait()
 	for dec.Step != nil {
 		s := *dec.Step
 		l.begin(s)
 		begun := time.Now()
-		err := l.doOne(ctx, w, s)
+		err := l.doOrBegin(ctx, w, s, &aside)
 		took := time.Since(begun)
-		l.note(s, err)
 		ours := errors.Is(err, marathon.ErrLocked) && !s.Force // maybe: the deployments were read again
 		if err != nil && !ours || ctx.Err() != nil || !goesOn(s, took) {
 			return
@@ -231,7 +232,26 @@ func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
 		if dec.Step != nil && (!goesOn(*dec.Step, 0) || ours && !dec.Step.Force) {
 			return
 		}
+		if dec.Step != nil && err == nil && !waits(s.Kind) && stepKey(*dec.Step) == stepKey(s) {
+			return // it had no effect that is seen here: only a whole look can tell why
+		}
 	}
+}
+
+// doOrBegin does a step, or only begins it if nothing waits for it: a source is retired while the app starts on the target. If
+// that fails the next look finds it released and retires it.
+func (l *loop) doOrBegin(ctx context.Context, w *doer, s state.Step, aside *sync.WaitGroup) error {
+	n := w.o.Nodes[s.Node]
+	if s.Kind != state.Retire || n == nil || !w.mem.isDown(s.App) {
+		err := l.doOne(ctx, w, s)
+		l.note(s, err)
+		return err
+	}
+	alone := *w
+	alone.o = &state.Observed{Nodes: map[state.NodeID]*state.Node{s.Node: {ID: n.ID, Hostname: n.Hostname, Address: n.Address}}}
+	aside.Go(func() { l.note(s, l.doOne(ctx, &alone, s)) })
+	reconcile.Predict(w.o, s, time.Now())
+	return nil
 }
 
 // freshEnough is how old the rest of an observation may be for a cutover to begin on it.
@@ -358,6 +378,9 @@ func (l *loop) emit(e Event) {
 
 // measure keeps what the parts of a move took, for the next prediction and for people.
 func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Duration) {
+	if s.Kind == state.Retire {
+		return // it may end after its move, and would begin another record
+	}
 	now := time.Now()
 	l.mu.Lock()
 	m := l.moveOf(s, now)
