@@ -91,7 +91,18 @@ func (t *transfer) run(ctx context.Context) error {
 		return err
 	}
 	t.tidy(ctx)
+	t.flush()
 	return t.reread(ctx)
+}
+
+// flush writes to disk what the app has written meanwhile, so that the fence, which does it again, finds little left.
+func (t *transfer) flush() {
+	if !t.c.Mounted {
+		return
+	}
+	if err := syncFilesystem(t.c.Mountpoint); err != nil {
+		t.note("not flushed ahead of the fence: %v", err)
+	}
 }
 
 // settle syncs the pool of a fenced copy while its last increment is under way, so that the release need not. The returned
