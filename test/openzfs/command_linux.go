@@ -83,7 +83,7 @@ func (c *Command) result() Result {
 // Signal sends a signal, such as "TERM" or "KILL", to all processes of the command's group.
 func (c *Command) Signal(ctx context.Context, name string) error {
 	pid := "/node/jobs/" + filepath.Base(c.dir) + "/pid"
-	return c.n.Try(ctx, "while [ ! -s "+pid+" ]; do sleep 0.01; done; kill -s "+name+" -$(cat "+pid+")").Err
+	return c.n.Try(ctx, "while [ ! -s "+pid+" ]; do sleep 0.01; done; kill -s "+name+" -- -$(cat "+pid+")").Err
 }
 
 // read returns a file of the command's; what is not there yet is empty.

@@ -40,7 +40,7 @@ func (n *Node) GoTest(t *testing.T, pkg, match string) {
 	r := n.Try(t.Context(), "cd "+quote([]string{dir})+" && DROVER_TEST_ZFS=native ./tests -test.v -test.run "+quote([]string{match}))
 	ran := relay(t, r.Out)
 	if r.Err != nil || ran == 0 {
-		t.Errorf("%d tests of %s ran in %s: %v\n%s", ran, pkg, n.Name, r.Err, r.Out)
+		t.Errorf("%d tests of %s ran in %s: %v\n%s", ran, pkg, n.Name, r.Err, r.Out[max(0, len(r.Out)-4096):])
 	}
 	n.c.must(os.RemoveAll(dir))
 }

@@ -129,6 +129,10 @@ func settle() error {
 	if err := syscall.Mount("tmpfs", "/mnt", "tmpfs", 0, "size=1m"); err != nil {
 		return fmt.Errorf("mount /mnt: %w", err)
 	}
+	// Marathon takes a port for a moment to see that it is free, on an address that a node has.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0); err != nil {
+		return err
+	}
 	return ip("link set lo up")
 }
 

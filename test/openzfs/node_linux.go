@@ -15,7 +15,7 @@ import (
 
 // patience is how long a node may take for what it does in a second or two when nobody else needs the processors. It decides
 // nothing while all is well.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 // Node is one machine: a kernel under User-mode Linux with a disk file and an address. It is used by one goroutine at a time,
 // but for commands, of which any number may run.
@@ -113,7 +113,7 @@ func (n *Node) command(console *os.File) *exec.Cmd {
 		fmt.Sprintf("mem=%dM", n.c.o.Memory), "initrd="+filepath.Join(n.c.image, "initrd"), "root=/dev/ram0", "quiet",
 		"umid="+n.Name, "uml_dir="+n.path("uml"), "con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,null",
 		fmt.Sprintf("vec0:transport=raw,ifname=%s,depth=128,gro=1,mac=%s", n.c.net.wire(n.number), n.c.net.mac(n.number)),
-		"ubd0="+n.path("disk"), "node="+n.Name, "ip="+n.IP+"/24", "control="+n.dir, "share="+n.c.Dir)
+		"ubd0="+n.path("disk"), "node="+n.Name, "ip="+n.IP+"/24", "dir="+n.dir, "share="+n.c.Dir)
 	cmd.Dir = n.dir
 	cmd.Env = append(os.Environ(), "LD_PRELOAD="+filepath.Join(n.c.image, "epoll.so"))
 	// A pipe, which the kernel can poll, as it cannot a file.

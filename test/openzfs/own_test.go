@@ -120,7 +120,8 @@ func TestOwnSyncfsFlushesMaps(t *testing.T) {
 	o.must(unix.Syncfs(int(f.Fd())))
 	o.set("readonly", "on")
 	o.must(o.Snapshot(o.ctx, "s", nil, o.volume))
-	b, err := os.ReadFile(filepath.Join(o.mount, ".zfs", "snapshot", "s", "map"))
+	o.must(o.Clone(o.ctx, o.volume+"@s", "drovertest/c", map[string]string{"mountpoint": o.mount + "c"}))
+	b, err := os.ReadFile(filepath.Join(o.mount+"c", "map"))
 	o.must(err)
 	if string(b[:7]) != "flushed" {
 		t.Errorf("the snapshot has %q", b[:7])
@@ -250,11 +251,10 @@ func TestOwnDifferences(t *testing.T) {
 	t.Logf("%+v", v)
 	o.must(o.Snapshot(o.ctx, "s", nil, o.volume))
 	o.must(o.Hold(o.ctx, "drover", o.volume+"@s"))
-	want := zfs.ErrBusy
-	if v.Userland.Has(zfs.TellsHeldFromBusy) {
-		want = zfs.ErrHeld
+	// Debian's 2.3.2 has it from a later release.
+	if err := o.Destroy(o.ctx, o.volume+"@s"); !errors.Is(err, zfs.ErrHeld) && (v.Userland.Has(zfs.TellsHeldFromBusy) || !errors.Is(err, zfs.ErrBusy)) {
+		t.Errorf("destroying a held snapshot: %v", err)
 	}
-	o.is(o.Destroy(o.ctx, o.volume+"@s"), want)
 	o.must(o.ReleaseHold(o.ctx, "drover", o.volume+"@s"))
 
 	o.must(o.Create(o.ctx, "drovertest/c", map[string]string{"mountpoint": "none"}))

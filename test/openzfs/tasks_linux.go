@@ -115,7 +115,11 @@ func (d *Drover) serveTasks(ln net.Listener) {
 			return
 		}
 		d.tasks.Go(func() {
-			if err := errors.Join(d.serveTask(conn), conn.Close()); err != nil {
+			err := d.serveTask(conn)
+			if cerr := conn.Close(); !errors.Is(cerr, net.ErrClosed) {
+				err = errors.Join(err, cerr)
+			}
+			if err != nil {
 				d.t.Logf("task: %v", err)
 			}
 		})
