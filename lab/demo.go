@@ -31,7 +31,7 @@ func Demo(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, Remove(dir)) }()
 	d := &demo{out: o.Out, program: o.Program}
-	if d.manifests, d.web, err = demoManifests(o.Manifests, filepath.Join(dir, "manifests")); err != nil {
+	if d.manifests, d.web, err = demoManifests(ctx, o.Manifests, filepath.Join(dir, "manifests")); err != nil {
 		return err
 	}
 	o.Dir, o.Manifests, o.AnyPort = filepath.Join(dir, "lab"), d.manifests, true
@@ -61,7 +61,7 @@ func Demo(ctx context.Context, o Options) (err error) {
 
 // demoManifests copies the manifests, so that the demo edits its own, and gives them addresses that no other lab uses. It
 // returns the folder and the address of the to-do page.
-func demoManifests(from, to string) (dir, web string, err error) {
+func demoManifests(ctx context.Context, from, to string) (dir, web string, err error) {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return "", "", err
 	}
@@ -69,7 +69,7 @@ func demoManifests(from, to string) (dir, web string, err error) {
 	if err != nil || len(files) == 0 {
 		return "", "", errors.Join(fmt.Errorf("no manifests in %s: run the demo in a clone of the project, or name a folder with -f", from), err)
 	}
-	third, err := freeSubnet()
+	third, err := freeSubnet(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -87,10 +87,10 @@ func demoManifests(from, to string) (dir, web string, err error) {
 }
 
 // freeSubnet finds loopback addresses on which no gate listens.
-func freeSubnet() (int, error) {
+func freeSubnet(ctx context.Context) (int, error) {
 	for i := range 250 {
 		third := 1 + (os.Getpid()+i)%250
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.255.%d.11:8080", third))
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.255.%d.11:8080", third))
 		if err == nil {
 			return third, ln.Close()
 		}
@@ -300,7 +300,7 @@ func (d *demo) webAnswers(ctx context.Context) error {
 
 func (d *demo) status(ctx context.Context) (controller.Status, error) {
 	var st controller.Status
-	reg, err := register.Open("file://" + d.lab.path("register"))
+	reg, err := register.Open("file://" + d.lab.path("register")) //nolint:contextcheck // opening asks nothing
 	if err != nil {
 		return st, err
 	}

@@ -121,12 +121,12 @@ func (l *Lab) readPlan(ctx context.Context) error {
 		if l.plan.Native != l.o.Native {
 			return errors.New("it was made with the other kind of ZFS; remove it with `drover lab reset` first")
 		}
-		return l.stillFree(ctx)
+		return l.stillFree(ctx, leftovers)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := l.choose(); err != nil {
+	if err := l.choose(ctx); err != nil {
 		return err
 	}
 	b, err = json.MarshalIndent(l.plan, "", "  ")
@@ -136,7 +136,7 @@ func (l *Lab) readPlan(ctx context.Context) error {
 	return os.WriteFile(l.path("lab.json"), b, 0o644)
 }
 
-func (l *Lab) choose() error {
+func (l *Lab) choose(ctx context.Context) error {
 	l.plan = Plan{Native: l.o.Native, Nodes: []Node{
 		{Hostname: "node1", Attributes: map[string]string{"disk": "spinning", "rack": "a"}, Ports: "31000-31099"},
 		{Hostname: "node2", Attributes: map[string]string{"disk": "ssd", "rack": "a"}, Ports: "31100-31199"},
@@ -154,12 +154,12 @@ func (l *Lab) choose() error {
 			port = 0
 		}
 		var err error
-		if *a, err = freeAddress(port); err != nil {
+		if *a, err = freeAddress(ctx, port); err != nil {
 			return err
 		}
 	}
 	if l.o.AnyPort {
-		return l.chooseTaskPorts()
+		return l.chooseTaskPorts(ctx)
 	}
 	return nil
 }

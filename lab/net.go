@@ -16,8 +16,8 @@ import (
 var ErrRunning = errors.New("this lab is running already")
 
 // freeAddress returns a loopback address with the given port, or with a free one for port 0.
-func freeAddress(port int) (string, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+func freeAddress(ctx context.Context, port int) (string, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return "", fmt.Errorf("port %d is taken by another program (%w): stop that program, or start the lab with --any-port", port, err)
 	}
@@ -25,20 +25,20 @@ func freeAddress(port int) (string, error) {
 	return addr, ln.Close()
 }
 
-// leftovers is how long parts of a lab that was killed may take to end.
-const leftovers = 5 * time.Second
+// leftovers is how long parts of a lab that was killed may take to end: Marathon stops its tasks first.
+const leftovers = 12 * time.Second
 
 // stillFree makes sure that nobody else listens where this lab was before: its parts would wait for ever, and people would
 // talk to another program.
-func (l *Lab) stillFree(ctx context.Context) error {
+func (l *Lab) stillFree(ctx context.Context, wait time.Duration) error {
 	addrs := []string{l.plan.Marathon, l.plan.Mesos}
 	for _, n := range l.plan.Nodes {
 		addrs = append(addrs, n.Agent)
 	}
-	end := time.Now().Add(leftovers)
+	end := time.Now().Add(wait)
 	for _, addr := range addrs {
 		for {
-			ln, err := net.Listen("tcp", addr)
+			ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 			if err == nil {
 				if err := ln.Close(); err != nil {
 					return err
@@ -59,7 +59,7 @@ func (l *Lab) stillFree(ctx context.Context) error {
 }
 
 // chooseTaskPorts gives each node a range of its own in which, just now, nobody listens on the first port.
-func (l *Lab) chooseTaskPorts() error {
+func (l *Lab) chooseTaskPorts(ctx context.Context) error {
 	const span = 100
 	low := 20000 + (os.Getpid()*7919)%25000/span*span
 	for i := range l.plan.Nodes {
@@ -67,7 +67,7 @@ func (l *Lab) chooseTaskPorts() error {
 			if low+span > 65000 {
 				return errors.New("no free range of ports for tasks")
 			}
-			if _, err := freeAddress(low); err == nil {
+			if _, err := freeAddress(ctx, low); err == nil {
 				break
 			}
 		}

@@ -35,7 +35,7 @@ the same, apply follows what it does; if they are others, apply says so and does
 			if err != nil {
 				return err
 			}
-			return (&applying{c: c, cl: cl, d: d, out: cmd.OutOrStdout(), yes: yes, prune: prune && !declared}).run(cmd.Context())
+			return (&applying{c: c, cl: cl, d: d, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), yes: yes, prune: prune && !declared}).run(cmd.Context())
 		},
 	}
 	c.manifestFlag(cmd)
@@ -49,6 +49,7 @@ type applying struct {
 	c     *cli
 	cl    *controller.Cluster
 	d     *state.Desired
+	in    io.Reader
 	out   io.Writer
 	yes   bool
 	prune bool // asked for here, and not in the manifests
@@ -104,7 +105,7 @@ func (a *applying) ask(ctx context.Context, p state.Plan) error {
 	fmt.Fprint(a.out, "This stops apps or removes something. Go on? (only \"yes\" is taken): ")
 	said := make(chan string, 1)
 	go func() { // a read of the terminal cannot be cancelled; it ends with the process
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		line, err := bufio.NewReader(a.in).ReadString('\n')
 		if err != nil {
 			fmt.Fprintln(a.out)
 		}

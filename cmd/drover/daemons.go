@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drover-project/drover/agent"
+	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/controller"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
@@ -28,6 +29,9 @@ func (c *cli) agent() *cobra.Command {
 					return fmt.Errorf("--hostname is not given and the system does not know one: %w", err)
 				}
 				hostname = h
+			}
+			if id, _, err := certs.Show(o.Certs); err == nil && id.Role != certs.Agent {
+				return fmt.Errorf("%s holds the certificate of %s %s: an agent needs one of role agent (drover certs issue agent NAME --host ADDRESS)", o.Certs, id.Role, id.Name)
 			}
 			o.Hostname, o.Log = state.Hostname(hostname), c.log()
 			o.ZFS = zfs.Options{Log: o.Log, Timeout: timeout}

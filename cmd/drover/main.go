@@ -31,9 +31,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signalled()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := root().ExecuteContext(ctx)
 	var code exitCode
 	switch {
@@ -46,6 +45,13 @@ func run() int {
 	}
 	complain(os.Stderr, err)
 	return exitError
+}
+
+// signalled returns a context that ends when the process is asked to end. A second signal ends it at once.
+func signalled() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // complain prints an error. Mistakes in manifests begin with file and line, as editors and other tools expect.

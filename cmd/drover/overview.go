@@ -60,8 +60,11 @@ func (v *overview) printSources(w io.Writer) {
 func (v *overview) printApps(w io.Writer) {
 	fmt.Fprintln(w, "\nAPP\tRUNS ON\tSTATE\tNOW")
 	notes := map[state.AppID]controller.AppStatus{}
-	if v.Controller != nil && v.Leading {
+	if v.Controller != nil {
 		for _, a := range v.Controller.Apps {
+			if !v.Leading {
+				a = controller.AppStatus{App: a.App} // what its last controller was at is over
+			}
 			notes[a.App] = a
 		}
 	}

@@ -84,7 +84,7 @@ func known(ctx context.Context, m interface {
 }, id state.AppID) error {
 	_, err := m.App(ctx, id)
 	if errors.Is(err, marathon.ErrNotFound) {
-		return fmt.Errorf("Marathon has no app %s; drover status lists those that there are", id)
+		return fmt.Errorf("%s is no app that Marathon has; drover status lists them", id)
 	}
 	return err
 }
@@ -132,7 +132,7 @@ func pick(o *state.Observed, name string) (state.NodeID, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("no node %s is known; known are: %s", name, strings.Join(hostnames(o), ", "))
+		return "", fmt.Errorf("no node %s is known; known are: %s", name, cmp.Or(strings.Join(hostnames(o), ", "), "none"))
 	case 1:
 		return found[0], nil
 	}

@@ -83,12 +83,16 @@ func (p *progress) moved(m *controller.Move) {
 		seconds(m.Parts["stop"]), seconds(m.Parts["last delta"]), seconds(m.Parts["promote"]), seconds(m.Parts["start"]))
 }
 
-// finish ends the bar of a stream that is over.
+// finish replaces the bar of a stream that is over by a line.
 func (p *progress) finish(id state.UUID) {
-	if b := p.bar[id]; b != nil {
-		b.bar.SetTotal(-1, true)
-		delete(p.bar, id)
+	b := p.bar[id]
+	if b == nil {
+		return
 	}
+	b.bar.SetTotal(-1, true)
+	delete(p.bar, id)
+	s := b.now.Load()
+	p.line("%-10s %-15s sent, at %s/s", s.Volume, s.Snapshot, reconcile.Bytes(int64(s.Rate)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
@@ -142,7 +146,7 @@ func (p *progress) addBar(s state.Stream) *streamBar {
 		now := b.now.Load()
 		return reconcile.Bytes(now.Bytes) + " of " + reconcile.Bytes(now.Total) + " "
 	}
-	b.bar = p.bars.AddBar(max(s.Total, 1),
+	b.bar = p.bars.AddBar(max(s.Total, 1), mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %s %s  ", s.Volume, s.Snapshot)), decor.Any(amount)),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return pace(*b.now.Load()) })))
 	p.bar[s.UUID] = b
@@ -154,7 +158,7 @@ const everyFew = 5 * time.Second
 
 func (p *progress) mention(s state.Stream) {
 	key := string(s.UUID) + s.Snapshot
-	if time.Since(p.said[key]) < everyFew {
+	if s.Bytes == 0 || time.Since(p.said[key]) < everyFew {
 		return
 	}
 	p.said[key] = time.Now()
