@@ -101,7 +101,7 @@ func (a *Agent) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // asError finds the code of any error.
 func asError(err error) *Error {
 	if e := (*Error)(nil); errors.As(err, &e) {
-		if error(e) == err {
+		if error(e) == err { //nolint:errorlint // whether it is wrapped is the question
 			return e
 		}
 		return &Error{Code: e.Code, Message: err.Error(), Copy: e.Copy, cause: err}

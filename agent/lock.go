@@ -63,7 +63,7 @@ func (l *locks) drop(uuid state.UUID, f *os.File) {
 	l.mu.Lock()
 	delete(l.held, uuid)
 	l.mu.Unlock()
-	f.Close() //nolint:errcheck // nothing was written to it
+	f.Close() // nothing was written to it
 }
 
 func (l *locks) path(uuid state.UUID) string { return filepath.Join(l.dir, string(uuid)) }

@@ -184,8 +184,8 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter) {
 		v.a.log.Error("take over the connection", "err", err)
 		return
 	}
-	defer conn.Close()                                      //nolint:errcheck // the sender has the reply, or has gone
-	defer context.AfterFunc(ctx, func() { conn.Close() })() //nolint:errcheck // it is being given up
+	defer conn.Close()                                      // the sender has the reply, or has gone
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	if err := upgrade(conn); err != nil {
 		v.a.log.Warn("sender has gone", "volume", v.q.Volume, "err", err)
 		return
@@ -214,7 +214,7 @@ func buffered(r *bufio.Reader, conn net.Conn) io.Reader {
 	if r.Buffered() == 0 {
 		return conn
 	}
-	ahead, _ := r.Peek(r.Buffered()) //nolint:errcheck // it is in memory
+	ahead, _ := r.Peek(r.Buffered()) // it is in memory
 	return io.MultiReader(bytes.NewReader(ahead), conn)
 }
 
@@ -253,7 +253,10 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn
 	tail := &stream.Tail{R: in}
 	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, &incoming{head: raw, tail: tail, conn: conn})
 	if err == nil || errors.Is(err, zfs.ErrWarning) {
-		err = errors.Join(v.ended(tail), ignoreWarning(err, v))
+		if err != nil { // a complaint about a property: what was set is looked at afterwards
+			v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
+		}
+		err = v.ended(tail)
 	}
 	if err != nil {
 		return v.explain(err, dataset)
@@ -292,14 +295,6 @@ func (r *incoming) WriteTo(w io.Writer) (int64, error) {
 
 // Close makes a Read that waits return.
 func (r *incoming) Close() error { return r.conn.SetReadDeadline(time.Unix(1, 0)) }
-
-// ignoreWarning logs a complaint about a property: what was set is looked at afterwards.
-func ignoreWarning(err error, v *receiver) error {
-	if err != nil {
-		v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
-	}
-	return nil
-}
 
 // ended makes sure that the sender has said that its stream is complete, and that nothing came after the end of it.
 func (v *receiver) ended(tail *stream.Tail) error {

@@ -271,13 +271,13 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	if err != nil {
 		return nil, err
 	}
-	defer sending.Close() //nolint:errcheck // its outcome was asked for where it matters
+	defer sending.Close() // its outcome was asked for where it matters
 	conn, there, err := t.a.offer(ctx, t.s.PeerAddress, q)
 	if err != nil || there != nil {
 		return there, err
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })() //nolint:errcheck // it is being given up
-	defer conn.Close()                                      //nolint:errcheck // the reply has been read
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
+	defer conn.Close()                                      // the reply has been read
 	answer := make(chan receiveReply, 1)
 	go func() { answer <- readReply(conn) }()
 	serr := t.copyOut(stream.NewWriter(conn), sending)

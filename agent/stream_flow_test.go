@@ -45,7 +45,7 @@ func (n *node) faults(f zfsim.Faults) {
 func (n *node) fill(v volume, file string, size int) []byte {
 	n.t.Helper()
 	b := make([]byte, size)
-	rand.Read(b) //nolint:errcheck // it never fails
+	rand.Read(b) // it never fails
 	n.write(v, file, string(b))
 	return b
 }
@@ -234,7 +234,7 @@ func (s sender) give(to *node, q receiveRequest, f func(io.WriteCloser)) error {
 	if there != nil {
 		return errors.New("there already")
 	}
-	defer conn.Close() //nolint:errcheck // some have closed it
+	defer conn.Close() // some have closed it
 	f(conn)
 	if reply := readReply(conn); reply.Error != nil {
 		return reply.Error
@@ -244,7 +244,7 @@ func (s sender) give(to *node, q receiveRequest, f func(io.WriteCloser)) error {
 
 func TestBadStreamsAreRefused(t *testing.T) {
 	h := pair(t)
-	s := h.from.bench.sender()
+	s := h.from.sender()
 	h.from.zfs("snapshot", "tank/drover/tododata@s")
 	whole, err := h.from.machine.Run("zfs", "send", "-L", "-c", "-e", "tank/drover/tododata@s")
 	if err != nil {
@@ -254,7 +254,7 @@ func TestBadStreamsAreRefused(t *testing.T) {
 	good := receiveRequest{Volume: h.v.name, UUID: h.v.uuid, Lead: h.v.lead, From: h.from.id(), Epoch: c.Epoch, To: c.Newest().GUID, SendFlags: sendFlags}
 	write := func(conn io.WriteCloser, b string) *stream.Writer {
 		w := stream.NewWriter(conn)
-		io.WriteString(w, b) //nolint:errcheck // the target may have hung up
+		io.WriteString(w, b) // the target may have hung up
 		return w
 	}
 	other := good
@@ -265,11 +265,11 @@ func TestBadStreamsAreRefused(t *testing.T) {
 	}{
 		"cut":              {good, func(w io.WriteCloser) { write(w, whole[:len(whole)/2]); w.Close() }},
 		"cut at the end":   {good, func(w io.WriteCloser) { write(w, whole); w.Close() }},
-		"empty":            {good, func(w io.WriteCloser) { write(w, "").End() }},
-		"garbage":          {good, func(w io.WriteCloser) { write(w, string(bytes.Repeat([]byte("x"), 4096))).End() }},
-		"another volume":   {other, func(w io.WriteCloser) { write(w, whole).End() }},
-		"padded":           {good, func(w io.WriteCloser) { write(w, whole+"padding").End() }},
-		"the sender fails": {good, func(w io.WriteCloser) { write(w, whole[:len(whole)/2]).Fail(errors.New("no")) }},
+		"empty":            {good, func(w io.WriteCloser) { _ = write(w, "").End() }},
+		"garbage":          {good, func(w io.WriteCloser) { _ = write(w, string(bytes.Repeat([]byte("x"), 4096))).End() }},
+		"another volume":   {other, func(w io.WriteCloser) { _ = write(w, whole).End() }},
+		"padded":           {good, func(w io.WriteCloser) { _ = write(w, whole+"padding").End() }},
+		"the sender fails": {good, func(w io.WriteCloser) { _ = write(w, whole[:len(whole)/2]).Fail(errors.New("no")) }},
 		"not frames":       {good, func(w io.WriteCloser) { io.WriteString(w, whole) }},
 	} {
 		err := s.give(h.to, bad.q, bad.f)
@@ -306,7 +306,7 @@ func (n *node) idle(v volume) {
 
 func TestReceiveIsGuarded(t *testing.T) {
 	h := upToFence(t)
-	s := h.from.bench.sender()
+	s := h.from.sender()
 	c := h.to.copy(h.v)
 	good := receiveRequest{Volume: h.v.name, UUID: h.v.uuid, From: h.from.id(), Epoch: c.Epoch, To: 4711, Base: c.Newest().GUID}
 	never := func(io.WriteCloser) { t.Error("the target takes a stream that it should refuse") }

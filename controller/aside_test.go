@@ -97,6 +97,7 @@ func (a *slowToRetire) Do(_ context.Context, _ string, _ state.Term, s state.Ste
 		a.set()
 	case state.Retire:
 		err = until(a.routed)
+	default:
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -53,8 +53,9 @@ func (w *doer) do(ctx context.Context, s state.Step) error {
 			err = nil
 		}
 		return w.done(s, err)
+	default:
+		return w.agent(ctx, s)
 	}
-	return w.agent(ctx, s)
 }
 
 // done predicts a step's effect once it is known to have been done.
@@ -104,7 +105,7 @@ func (w *doer) gateDone(ctx context.Context, n *state.Node, s state.Step, r agen
 	switch {
 	case err != nil:
 		w.c.Log.WarnContext(ctx, "a gate was not set", "app", s.App, "node", n.Hostname, "err", err)
-		n.Source.Err = err.Error()
+		n.Err = err.Error()
 	case r.Gate != nil:
 		n.Gate = *r.Gate
 	}

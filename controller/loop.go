@@ -266,8 +266,9 @@ func goesOn(s state.Step, took time.Duration) bool {
 		state.StartApp, state.VerifyReady, state.SetRoutes, state.SwearOff, state.GoBack, state.MountVolume,
 		state.ClaimVolume, state.CreateVolume, state.AdoptVolume, state.RecordBirth, state.DeployApp, state.Rejoin:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 func (l *loop) begin(s state.Step) {

@@ -159,6 +159,7 @@ func (m *Move) add(s state.Step, took time.Duration, now time.Time) {
 		m.Parts["promote"] += took
 	case state.StartApp, state.VerifyReady, state.SetRoutes:
 		m.Parts["start"] += took
+	default:
 	}
 	if s.Kind == state.Promote {
 		m.promoted = true

@@ -167,7 +167,7 @@ func same(a, b set) bool {
 		return false
 	}
 	if a.refusal == nil || b.refusal == nil {
-		return a.refusal == b.refusal
+		return a.refusal == nil && b.refusal == nil
 	}
 	return a.refusal.Error() == b.refusal.Error()
 }

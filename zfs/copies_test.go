@@ -219,7 +219,7 @@ func TestPoolErrors(t *testing.T) {
 	} {
 		z, _ := fake(t, c.script)
 		z.timeout = 100 * time.Millisecond
-		if c.want != ErrTimeout {
+		if !errors.Is(c.want, ErrTimeout) {
 			z.timeout = patience
 		}
 		if got, err := z.Pool(testContext(t), "tank"); !errors.Is(err, c.want) {

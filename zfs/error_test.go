@@ -36,7 +36,7 @@ func TestMessages(t *testing.T) {
 			if !known {
 				t.Fatalf("%s: no kind %q", command, name)
 			}
-			if got := classify(strings.ReplaceAll(said, "\n  err| ", "\n")); got != want {
+			if got := classify(strings.ReplaceAll(said, "\n  err| ", "\n")); !errors.Is(got, want) {
 				t.Errorf("%s %s: got %v, want %v", version, command, got, want)
 			}
 		}
@@ -56,7 +56,7 @@ func TestMessagesSeenOnlyInSource(t *testing.T) {
 		"cannot unmount 'tank/suspended-invalid-usage:-toolong': an unknown reason":           nil,
 		"cannot receive incremental stream: most recent snapshot of b/a-rather-long does not\nmatch incremental source\n": ErrNoBase,
 	} {
-		if got := classify(said); got != want {
+		if got := classify(said); !errors.Is(got, want) {
 			t.Errorf("%q: got %v, want %v", said, got, want)
 		}
 	}

@@ -119,7 +119,7 @@ func (f *feed) stop() {
 	}
 	_ = closer.Close() // how the stream broke is known already
 	select {
-	case <-f.done:
+	case <-f.done: //nolint:errcheck // how it broke is known already
 	case <-time.After(f.grace): // a reader that ignores its Close is its owner's
 	}
 }

@@ -163,7 +163,7 @@ func (e *endpoint) reach(client *net.TCPConn, p *place) (*link, error) {
 }
 
 // connect makes one attempt. A first one that never had to wait has the whole dial timeout, whatever the hold is.
-func (e *endpoint) connect(ctx context.Context, p *place, backend string) (*net.TCPConn, error) {
+func (e *endpoint) connect(ctx context.Context, p *place, backend string) (*net.TCPConn, error) { //nolint:contextcheck // the endpoint outlives a hold
 	if !p.waited {
 		ctx = e.ctx
 	}
@@ -198,7 +198,7 @@ func (e *endpoint) turnAway(client *net.TCPConn) {
 	if client.CloseWrite() != nil || client.SetReadDeadline(time.Now().Add(e.linger)) != nil {
 		return // it is gone already
 	}
-	io.Copy(io.Discard, client) // its end is all that matters, for whatever reason
+	_, _ = io.Copy(io.Discard, client) // its end is all that matters, for whatever reason
 }
 
 // pause waits for d, and reports whether ctx lasted.

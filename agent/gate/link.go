@@ -47,6 +47,6 @@ func pass(dst, src *net.TCPConn) {
 }
 
 func reset(c *net.TCPConn) {
-	c.SetLinger(0) // an error means that it is closed
+	_ = c.SetLinger(0) // an error means that it is closed
 	c.Close()
 }

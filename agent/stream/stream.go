@@ -79,7 +79,7 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 			}
 			total += int64(n)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
@@ -159,7 +159,7 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 				return total, werr
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
@@ -219,7 +219,7 @@ func (r *Reader) fail(n int) error {
 
 // cut keeps what broke the stream, and never lets it pass for an end.
 func cut(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrCut
 	}
 	return fmt.Errorf("%w: %w", ErrCut, err)
