@@ -358,3 +358,29 @@ func TestFaults(t *testing.T) {
 	must(t, os.Remove(gate))
 	must(t, cmd.Wait())
 }
+
+// TestCutBetweenTwoWrites: a stream leaves in pieces of 256 KiB. A cut where two of them meet acts like any other, and
+// one at the very end has nothing to cut off.
+func TestCutBetweenTwoWrites(t *testing.T) {
+	r := onlyStandIn(t, 256<<20)
+	ok(t, r, "zfs", "create", "a/v")
+	write(t, r.mount()+"/a/v/f", random(8<<20, 1))
+	ok(t, r, "zfs", "snapshot", "a/v@1")
+	send := func(at int) result {
+		setFaults(t, r, Faults{Rules: []Rule{{Command: "send", Action: ActCut, Bytes: int64(at)}}})
+		return run(t, r, "", "zfs", "send", "a/v@1")
+	}
+	whole := len(send(1 << 30).out)
+	for _, at := range []int{0, 4<<20 - 1, 4 << 20, 4<<20 + 1, whole - 1} {
+		if res := send(at); res.code != 1 || len(res.out) != at || !strings.Contains(res.err, "I/O error") {
+			t.Errorf("cut at %d: %d bytes, exit code %d, %q", at, len(res.out), res.code, res.err)
+		}
+		reached(t, r)
+	}
+	if res := send(whole); res.code != 0 || len(res.out) != whole {
+		t.Errorf("cut at the end: %d bytes of %d, exit code %d, %q", len(res.out), whole, res.code, res.err)
+	}
+	if hits, err := ReachedFaults(r.dir()); err != nil || hits[0] != 0 {
+		t.Errorf("cut at the end: counted %v, %v", hits, err)
+	}
+}

@@ -34,7 +34,7 @@ type Rule struct {
 	// Action is one of the Act constants.
 	Action Action `json:"action"`
 	// Bytes is where ActCut and ActKillStream act: when so many bytes of the stream have passed. A shorter stream passes
-	// unharmed.
+	// unharmed, and one of just this length is not cut.
 	Bytes int64 `json:"bytes,omitempty"`
 	// Until is the file that ActHangBefore and ActHangAfter wait for: they go on when it is gone.
 	Until string `json:"until,omitempty"`
@@ -296,13 +296,14 @@ func (ft *faulter) stream(pool string) *throttle {
 // passed is the number of bytes so far; it may be asked for at any time.
 func (s *throttle) passed() int64 { return s.sent.Load() }
 
-// pass lets n bytes through; it returns how many, fewer than n when the stream is to be cut.
+// pass lets n bytes through; it returns how many, fewer than n when the stream is to be cut. A cut needs a byte beyond
+// its point: only there is something to take away, and a stream that ends at the point is whole.
 func (s *throttle) pass(n int) int {
 	sent := s.sent.Load()
 	if s.kill.reached(sent + int64(n)) {
 		killSelf()
 	}
-	if s.cut.reached(sent + int64(n)) {
+	if s.cut.reached(sent + int64(n) - 1) {
 		n = int(max(s.cut.at-sent, 0))
 	}
 	s.sent.Add(int64(n))
