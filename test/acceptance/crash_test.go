@@ -33,7 +33,7 @@ func (p points) new(kind controller.EventKind, step state.StepKind) bool {
 func (p points) wantAll(t *testing.T) {
 	t.Helper()
 	for _, k := range []state.StepKind{state.Replicate, state.CatchUp, state.StopApp, state.Fence, state.LastIncrement, state.ReleaseVolume,
-		state.Promote, state.Retire, state.StartApp} {
+		state.Promote, state.StartApp} {
 		if !p[point{controller.EventStarted, k}] {
 			t.Errorf("no controller ended at %q", k)
 		}

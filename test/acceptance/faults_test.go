@@ -26,7 +26,7 @@ func TestMarathonIsIll(t *testing.T) {
 		says  []string
 	}{
 		{"down", marathond.HTTPFault{Status: 503}, []string{"Marathon does not answer", "503", "nothing is changed until it does"}},
-		{"answering HTML", marathond.HTTPFault{HTML: true}, []string{"Marathon does not answer", "HTML"}},
+		{"answering HTML", marathond.HTTPFault{HTML: true}, []string{"Marathon does not answer", "a web page instead of an answer"}},
 		{"cutting every answer off", marathond.HTTPFault{Cut: true}, []string{"Marathon does not answer"}},
 	}
 	c, _ := begin(t, soon)
@@ -148,7 +148,6 @@ func TestTargetPoolIsFull(t *testing.T) {
 	c.Nodes["node1"].Fill("data", "big", 20<<20)
 	node2 := c.Nodes["node2"]
 	node2.ZFS("create", "-o", "refreservation=60M", "tank/hog")
-	node2.ZFS("snapshot", "tank/drover@before")
 	c.Write("db.yaml", onSSD().YAML())
 	said := c.AwaitStalled("/db", "node2: needs ")
 	if !strings.Contains(said, "on pool tank and ") || !strings.Contains(said, " is free") {
@@ -186,7 +185,7 @@ func TestDatasetInTheWay(t *testing.T) {
 	node2.ZFS("create", "tank/drover/data")
 	node2.ZFS("set", "owner:name=somebody", "tank/drover/data")
 	c.Write("db.yaml", onSSD().YAML())
-	c.AwaitStalled("/db", "dataset tank/drover/data on node2 is in the way of volume data and is not a copy of it: rename it, then the move goes on")
+	c.AwaitStalled("/db", "node2: dataset tank/drover/data is in the way and is not a copy of volume data: rename it")
 	written(c, "/db")
 	node2.ZFS("rename", "tank/drover/data", "tank/drover/old-data")
 	c.AwaitOn("data", "node2")

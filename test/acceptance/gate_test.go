@@ -38,7 +38,7 @@ func (g *gate) wait(t *testing.T) {
 	}))
 	select {
 	case <-g.reached:
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("never: %s is done", g.kind)
 	}
 }

@@ -215,7 +215,7 @@ func TestPauseResumeCancel(t *testing.T) {
 func TestOverBudgetGoesBack(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
-	slow := "    taskKillGracePeriodSeconds: 80\n" // at 50 ms each: 4 s
+	slow := "    taskKillGracePeriodSeconds: 200\n" // at 50 ms each: 10 s
 	d := db()
 	d.Marathon = slow
 	c.Write("db.yaml", d.YAML())
@@ -226,7 +226,7 @@ func TestOverBudgetGoesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = onSSD()
-	d.Budget, d.Marathon = "2s", slow
+	d.Budget, d.Marathon = "8s", slow
 	c.Stubborn(true)
 	c.Write("db.yaml", d.YAML())
 	c.AwaitWaiting("/db", "its cutover did not come about, ")

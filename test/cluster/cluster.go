@@ -38,7 +38,7 @@ type Cluster struct {
 	Marathon *marathond.Server
 	// Manifests is the folder that controllers watch.
 	Manifests string
-	// Nodes are the nodes by hostname: node1 and node3 have disk:spinning, node2 has disk:ssd.
+	// Nodes are the nodes by hostname: node1 has disk:spinning, node2 disk:ssd, node3 disk:tape.
 	Nodes map[state.Hostname]*Node
 
 	t       testing.TB
@@ -55,7 +55,7 @@ type Cluster struct {
 }
 
 // disks are the nodes and what they have.
-var disks = map[state.Hostname]string{"node1": "spinning", "node2": "ssd", "node3": "spinning"}
+var disks = map[state.Hostname]string{"node1": "spinning", "node2": "ssd", "node3": "tape"}
 
 // New starts a cluster. It ends with the test, and what must hold of every cluster is checked then.
 func New(t testing.TB, o Options) *Cluster {

@@ -67,6 +67,9 @@ func exitCode(err error) int {
 	return 1
 }
 
+// lifetime ends a database whose test was killed.
+const lifetime = 15 * time.Minute
+
 // Reply is what a database answers to whoever asks it.
 type Reply struct {
 	Task string // Marathon's id
@@ -78,7 +81,9 @@ type Reply struct {
 // database writes numbered lines into its volume without end, each flushed before it is acknowledged, which is a line with
 // the same number in a ledger outside. It answers HTTP. Without a volume it only answers.
 func database() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	bounded, cancel := context.WithTimeout(context.Background(), lifetime)
+	defer cancel()
+	ctx, stop := signal.NotifyContext(bounded, syscall.SIGTERM)
 	defer stop()
 	var last atomic.Int64
 	ln, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("LIBPROCESS_IP"), os.Getenv("PORT0")))
