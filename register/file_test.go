@@ -76,7 +76,9 @@ func crash() {
 	if err == nil {
 		f.AtPoint(func(string) {
 			if n--; n < 0 {
-				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+					panic(err)
+				}
 				select {} // until it arrives
 			}
 		})
@@ -233,7 +235,7 @@ func TestFolderThatIsGoneOrReplaced(t *testing.T) {
 	f := withOld(t, dir)
 	l, err := f.Campaign(t.Context(), "a")
 	must(t, err)
-	defer l.Resign()
+	defer func() { must(t, l.Resign()) }()
 	must(t, os.Rename(dir, dir+".away"))
 	gone := func() {
 		t.Helper()

@@ -149,7 +149,7 @@ func TestLeadershipIsPassedThrough(t *testing.T) {
 	r, ctx := newRegister(t), t.Context()
 	l, err := r.Campaign(ctx, "me")
 	must(t, err)
-	defer l.Resign()
+	defer func() { must(t, l.Resign()) }()
 	if holder, term, ok, err := r.Leader(ctx); holder != "me" || term != l.Term() || !ok || err != nil {
 		t.Errorf("leader %q, %d, %v, %v", holder, term, ok, err)
 	}

@@ -19,7 +19,7 @@ func (c *cli) parseOptions(opts []opt, letter byte, what string) (map[string]str
 		}
 		k, v, ok := strings.Cut(o.val, "=")
 		if !ok {
-			return nil, usageError(fmt.Sprintf("missing '=' for property=value argument"))
+			return nil, usageError("missing '=' for property=value argument")
 		}
 		if def := propOf(k); def != nil {
 			k = def.name

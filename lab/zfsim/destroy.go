@@ -31,7 +31,7 @@ func (c *cli) destroyMark(name string, f flagSet) error {
 	err := c.update(poolOf(name), func(tx *txn) error {
 		o := lookup(tx.p, name)
 		if o.mark == nil {
-			return printed{fmt.Errorf("bookmark '%s' does not exist.", name)} //nolint:revive // the words of OpenZFS
+			return printed{fmt.Errorf("bookmark '%s' does not exist.", name)} //nolint:staticcheck // the words of OpenZFS
 		}
 		o.ds.Marks = slices.DeleteFunc(o.ds.Marks, func(b *bookmark) bool { return b == o.mark })
 		return nil
@@ -68,14 +68,11 @@ func (c *cli) destroySnaps(name string, f flagSet) error {
 		if d == nil {
 			return cannotOpen(base, errNotExist)
 		}
-		victims, err := tx.matchSnaps(d, spec, f.has('r') || f.has('R'))
-		if err != nil {
-			return err
-		}
+		victims := tx.matchSnaps(d, spec, f.has('r') || f.has('R'))
 		if len(victims) == 0 {
-			return errors.New("could not find any snapshots to destroy; check snapshot names.") //nolint:revive // the words of OpenZFS
+			return errors.New("could not find any snapshots to destroy; check snapshot names.") //nolint:staticcheck // the words of OpenZFS
 		}
-		if err := tx.checkClones(name, victims, f); err != nil {
+		if err := tx.checkClones(victims, f); err != nil {
 			return err
 		}
 		c.reportSnaps(tx, victims, f)
@@ -88,7 +85,7 @@ func (c *cli) destroySnaps(name string, f flagSet) error {
 }
 
 // matchSnaps resolves "a,b", "a%c" and "%" to snapshots of d, and with recursive of all below it.
-func (tx *txn) matchSnaps(d *dataset, spec string, recursive bool) ([]object, error) {
+func (tx *txn) matchSnaps(d *dataset, spec string, recursive bool) []object {
 	ds := []*dataset{d}
 	if recursive {
 		ds = tx.p.tree(d)
@@ -104,7 +101,7 @@ func (tx *txn) matchSnaps(d *dataset, spec string, recursive bool) ([]object, er
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 func (d *dataset) rangeOf(part string) []*snapshot {
@@ -140,7 +137,7 @@ func (tx *txn) dependents(o object) []string {
 	return names
 }
 
-func (tx *txn) checkClones(name string, victims []object, f flagSet) error {
+func (tx *txn) checkClones(victims []object, f flagSet) error {
 	if f.has('d') || f.has('R') {
 		return nil
 	}

@@ -207,7 +207,6 @@ var (
 	errNoSpace   = errors.New("out of space")
 	errSuspended = errors.New("pool I/O is currently suspended")
 	errReadOnly  = errors.New("pool is read-only")
-	errQuota     = errors.New("quota exceeded")
 )
 
 // refuse is asked once, before a changing command does anything.
@@ -248,7 +247,9 @@ func hang(until string) {
 }
 
 func killSelf() {
-	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		panic(err)
+	}
 	select {} // the signal is on its way
 }
 

@@ -2,6 +2,7 @@ package zfsim
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,7 +78,8 @@ func Build(t TB) string {
 // source.
 func BuildInto(dir string) error {
 	bin := filepath.Join(dir, "zfs")
-	out, err := exec.Command("go", "build", "-o", bin, "github.com/drover-project/drover/lab/cmd/zfs").CombinedOutput()
+	cmd := exec.Command("go", "build", "-o", bin, "github.com/drover-project/drover/lab/cmd/zfs") //nolint:noctx // a build goes to its end
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build: %w: %s", err, out)
 	}
@@ -134,10 +136,11 @@ func CreateMachine(dir, binDir, pool string, sizeBytes int64) (*Machine, error) 
 // Run runs zfs or zpool on the machine and returns its standard output. The error of a command that failed carries
 // what it wrote to standard error.
 func (m *Machine) Run(prog string, args ...string) (string, error) {
-	cmd := exec.Command(filepath.Join(m.Bin, prog), args...)
+	cmd := exec.Command(filepath.Join(m.Bin, prog), args...) //nolint:noctx // a command goes to its end, as with OpenZFS
 	cmd.Env = m.Env
 	out, err := cmd.Output()
-	if ee, ok := err.(*exec.ExitError); ok {
+	var ee *exec.ExitError
+	if errors.As(err, &ee) {
 		err = fmt.Errorf("%s %q: %w: %s", prog, args, ee, ee.Stderr)
 	}
 	return string(out), err

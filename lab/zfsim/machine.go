@@ -261,7 +261,7 @@ func (m *machine) collect(p *pool, s *store.Store) {
 	if !p.Garbage {
 		return
 	}
-	defer flock(m.gc, syscall.LOCK_SH) // also after a refusal: trying for more may have lost what we had
+	defer flock(m.gc, syscall.LOCK_SH) //nolint:errcheck // also after a refusal: trying for more may have lost what we had
 	if flock(m.gc, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		return
 	}
@@ -273,7 +273,7 @@ func (m *machine) collect(p *pool, s *store.Store) {
 	}
 	if s.Collect(p.roots(), keep) == nil {
 		p.Garbage = false
-		m.save(p) // if it fails the next command collects again
+		m.save(p) //nolint:errcheck // if it fails the next command collects again
 	}
 }
 

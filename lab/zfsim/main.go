@@ -155,9 +155,6 @@ func zfsCommands() map[string]command {
 
 var jsonLong = map[string]byte{"json": 'j', "json-int": 'j'}
 
-// reason is the part of a message after the colon.
-func reason(err error) string { return err.Error() }
-
 func (c *cli) version(opts []opt, _ []string) error {
 	if len(opts) > 0 {
 		return errJSON

@@ -220,9 +220,8 @@ func putEmpty(path string) error {
 
 // removeMountpoint removes an empty directory; one that is in use stays, as with OpenZFS.
 func removeMountpoint(path string) error {
-	st, err := os.Lstat(path)
-	if err != nil || !st.IsDir() {
-		return nil
+	if st, err := os.Lstat(path); err != nil || !st.IsDir() {
+		return nil //nolint:nilerr // what cannot be looked at stays too
 	}
 	return inWritable(path, func() error {
 		if err := os.Remove(path); errors.Is(err, fs.ErrPermission) {

@@ -106,7 +106,7 @@ func (m *machine) effective(p *pool, d *dataset, def *propDef) (text, source str
 			}
 		}
 	}
-	return m.defaultOf(p, d, def), "default"
+	return m.defaultOf(d, def), "default"
 }
 
 func inheritedValue(def *propDef, s string, from, to *dataset) string {
@@ -116,7 +116,7 @@ func inheritedValue(def *propDef, s string, from, to *dataset) string {
 	return strings.TrimSuffix(s, "/") + strings.TrimPrefix(to.Name, from.Name)
 }
 
-func (m *machine) defaultOf(p *pool, d *dataset, def *propDef) string {
+func (m *machine) defaultOf(d *dataset, def *propDef) string {
 	switch def.name {
 	case "mountpoint":
 		return "/" + d.Name

@@ -48,11 +48,11 @@ func (rv *receiving) checkFull(tx *txn, d *dataset) error {
 }
 
 func (rv *receiving) partlyThere() error {
-	return fmt.Errorf(`destination %s contains partially-complete state from "zfs receive -s".`, rv.target)
+	return fmt.Errorf(`destination %s contains partially-complete state from "zfs receive -s".`, rv.target) //nolint:staticcheck // the words of OpenZFS
 }
 
 func (rv *receiving) checkResume(tx *txn, d *dataset) error {
-	upgrade := errors.New("kernel modules must be upgraded to receive this stream.") //nolint:revive // the words of OpenZFS
+	upgrade := errors.New("kernel modules must be upgraded to receive this stream.") //nolint:staticcheck // the words of OpenZFS
 	if d == nil || d.Recv == nil || !d.Recv.Resumable || d.Recv.ToGUID != rv.begin.ToGUID || d.Recv.FromGUID != rv.begin.FromGUID {
 		return upgrade
 	}
@@ -90,7 +90,7 @@ func (rv *receiving) checkIncrement(tx *txn, d *dataset) error {
 		return rv.mismatch()
 	}
 	if d.Large && rv.begin.Features&stream.FeatureLargeBlocks == 0 {
-		return errors.New("incremental send stream requires -L (--large-block), to match previous receive.") //nolint:revive // the words of OpenZFS
+		return errors.New("incremental send stream requires -L (--large-block), to match previous receive.") //nolint:staticcheck // the words of OpenZFS
 	}
 	if rv.f.has('F') {
 		return rv.heldAfter(d, base)

@@ -76,7 +76,7 @@ func (c *cli) renameSnap(from, to string, f flagSet) error {
 	switch {
 	case !ok:
 		to = base + "@" + to
-		toBase, name = base, strings.TrimPrefix(to, base+"@")
+		name = strings.TrimPrefix(to, base+"@")
 	case toBase != base:
 		return fmt.Errorf("cannot rename '%s': snapshots must be part of same dataset", from)
 	}

@@ -131,7 +131,7 @@ func (p *pool) sameHistory(d *dataset, src object) bool {
 
 func (c *cli) planRange(last sending, from string) ([]sending, error) {
 	if strings.Contains(from, "#") {
-		return nil, errors.New("Error: multiple snapshots cannot be sent from a bookmark.") //nolint:revive // the words of OpenZFS
+		return nil, errors.New("Error: multiple snapshots cannot be sent from a bookmark.") //nolint:staticcheck // the words of OpenZFS
 	}
 	if err := c.setSource(&last, from); err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (c *cli) runSend(streams []sending, f flagSet) error {
 		return nil
 	}
 	if isTerminal(c.raw) {
-		return errors.New("Error: Stream can not be written to a terminal.\nYou must redirect standard output.") //nolint:revive // the words of OpenZFS
+		return errors.New("Error: Stream can not be written to a terminal.\nYou must redirect standard output.") //nolint:staticcheck // the words of OpenZFS
 	}
 	return c.writeStreams(st, streams, f)
 }
@@ -183,7 +183,7 @@ func isNull(st os.FileInfo) bool {
 }
 
 func (c *cli) estimate(st *store.Store, streams []sending, f flagSet) error {
-	var out io.Writer = c.err
+	out := c.err
 	if f.has('n') {
 		out = c.out
 	}
@@ -223,7 +223,7 @@ func (c *cli) writeStreams(st *store.Store, streams []sending, f flagSet) error 
 	out := &limited{w: c.raw, s: c.m.faults.stream(p.Name)}
 	buf := bufio.NewWriterSize(out, 256<<10)
 	w := stream.NewWriter(buf)
-	stop := c.progress(w, out, streams, f)
+	stop := c.progress(out, streams, f)
 	defer stop()
 	err := c.writeAll(st, w, streams)
 	if ferr := buf.Flush(); err == nil {
@@ -301,7 +301,7 @@ func (l *limited) Write(b []byte) (int, error) {
 }
 
 // progress prints a line each second with -v; the returned function ends it.
-func (c *cli) progress(w *stream.Writer, out *limited, streams []sending, f flagSet) func() {
+func (c *cli) progress(out *limited, streams []sending, f flagSet) func() {
 	if !f.has('v') {
 		return func() {}
 	}

@@ -123,7 +123,7 @@ func start(t *testing.T, args ...string) *child {
 	t.Helper()
 	given, err := json.Marshal(args)
 	must(t, err)
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), orders+"="+string(given))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -148,9 +148,11 @@ func start(t *testing.T, args ...string) *child {
 
 // kill ends the child with SIGKILL, if it has not ended, and waits until the kernel has cleaned up after it.
 func (c *child) kill() {
-	c.cmd.Process.Kill() // an error means that it has ended
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.t.Errorf("kill the child: %v", err)
+	}
 	<-c.ended
-	c.cmd.Wait() // its status is that of a killed process, or was seen in its lines
+	c.cmd.Wait() //nolint:errcheck // its status is that of a killed process, or was seen in its lines
 }
 
 func (c *child) say(line string) {

@@ -375,7 +375,7 @@ func resign(t *testing.T, location string) {
 	}
 	next, err := s.Campaign(t.Context(), "b")
 	must(t, err)
-	defer next.Resign()
+	defer func() { must(t, next.Resign()) }()
 	if next.Term() <= l.Term() {
 		t.Errorf("term %d after %d", next.Term(), l.Term())
 	}

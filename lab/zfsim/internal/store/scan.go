@@ -363,8 +363,8 @@ func (sc *scanner) block(f *os.File, off, size int64, data *dataFinder, old Ref)
 // load reads one block; nil means that it is all zeros.
 func (sc *scanner) load(f *os.File, off, size int64, data *dataFinder) ([]byte, error) {
 	b := sc.buf[:min(BlockSize, size-off)]
-	if hole, err := data.hole(off, int64(len(b))); hole || err != nil {
-		return nil, err
+	if data.hole(off, int64(len(b))) {
+		return nil, nil
 	}
 	n, err := f.ReadAt(b, off)
 	if err != nil && !errors.Is(err, io.EOF) {

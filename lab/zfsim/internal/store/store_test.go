@@ -79,27 +79,29 @@ func (w *world) path() string {
 	return filepath.Join(w.head, [...]string{"a", "b", "d", "d.x", "d/a", "d/e", "d/e/f", "zz"}[w.rng.IntN(8)])
 }
 
-// mutate makes one random change; what cannot be done at a place is not done.
+// mutate makes one random change.
 func (w *world) mutate() {
-	p := w.path()
+	w.change(w.path()) //nolint:errcheck // what cannot be done at a place is not done
+}
+
+func (w *world) change(p string) error {
 	switch w.rng.IntN(9) {
 	case 0, 1:
-		os.WriteFile(p, w.bytes(w.rng.IntN(3*BlockSize)), 0o644)
+		return os.WriteFile(p, w.bytes(w.rng.IntN(3*BlockSize)), 0o644)
 	case 2:
-		w.patch(p)
+		return w.patch(p)
 	case 3:
-		os.Mkdir(p, 0o755)
+		return os.Mkdir(p, 0o755)
 	case 4:
-		os.RemoveAll(p)
+		return os.RemoveAll(p)
 	case 5:
-		os.Symlink("to/"+fmt.Sprint(w.rng.IntN(3)), p)
+		return os.Symlink("to/"+fmt.Sprint(w.rng.IntN(3)), p)
 	case 6:
-		os.Link(w.path(), p)
+		return os.Link(w.path(), p)
 	case 7:
-		os.Truncate(p, int64(w.rng.IntN(12*BlockSize)))
-	case 8:
-		os.Rename(w.path(), p)
+		return os.Truncate(p, int64(w.rng.IntN(12*BlockSize)))
 	}
+	return os.Rename(w.path(), p)
 }
 
 func (w *world) bytes(n int) []byte {
@@ -110,13 +112,14 @@ func (w *world) bytes(n int) []byte {
 	return b
 }
 
-func (w *world) patch(p string) {
+func (w *world) patch(p string) error {
 	f, err := os.OpenFile(p, os.O_WRONLY, 0)
 	if err != nil {
-		return
+		return err
 	}
 	defer f.Close()
-	f.WriteAt(w.bytes(10), int64(w.rng.IntN(10*BlockSize)))
+	_, err = f.WriteAt(w.bytes(10), int64(w.rng.IntN(10*BlockSize)))
+	return err
 }
 
 func (w *world) keep() uint64 {

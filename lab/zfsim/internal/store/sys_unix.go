@@ -124,23 +124,21 @@ type dataFinder struct {
 }
 
 // hole reports whether [off, off+n) has no data. Offsets must ascend.
-func (d *dataFinder) hole(off, n int64) (bool, error) {
+func (d *dataFinder) hole(off, n int64) bool {
 	if d.off || d.size < 2*BlockSize {
-		return false, nil
+		return false
 	}
 	if off >= d.end {
-		if err := d.find(off); err != nil {
-			return false, err
-		}
+		d.find(off)
 	}
-	return !d.off && off+n <= d.start, nil
+	return !d.off && off+n <= d.start
 }
 
-func (d *dataFinder) find(off int64) error {
+func (d *dataFinder) find(off int64) {
 	start, err := unix.Seek(int(d.f.Fd()), off, seekData)
 	if errors.Is(err, unix.ENXIO) {
 		d.start, d.end = d.size+BlockSize, d.size+BlockSize
-		return nil
+		return
 	}
 	end := start
 	if err == nil {
@@ -148,8 +146,7 @@ func (d *dataFinder) find(off int64) error {
 	}
 	if err != nil {
 		d.off = true
-		return nil
+		return
 	}
 	d.start, d.end = start, end
-	return nil
 }

@@ -58,7 +58,7 @@ func (w *TreeWriter) Add(e *Entry) error {
 // the runs elsewhere as they are.
 func endsLeaf(path string) bool {
 	h := fnv.New32a()
-	io.WriteString(h, path) // a hash never fails
+	io.WriteString(h, path) //nolint:errcheck // a hash never fails
 	return h.Sum32()%128 == 0
 }
 
@@ -229,7 +229,6 @@ type fileBlocks struct {
 	prev  []Ref // index of the version before
 	run   []Ref
 	index []Ref
-	small []Ref
 	n     int
 }
 
