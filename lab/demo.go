@@ -236,14 +236,15 @@ func (d *demo) tell(ctx context.Context, ledger string, report []byte) error {
 // settled waits until the controller has nothing left to do and the database runs on a node.
 func (d *demo) settled(ctx context.Context, node state.Hostname) error {
 	var last string
+	said := map[state.AppID]string{}
 	for {
 		st, err := d.status(ctx)
 		if err != nil && !errors.Is(err, register.ErrNotFound) {
 			return err
 		}
 		for _, a := range st.Apps {
-			if line := appLine(a); line != "" && line != last {
-				last = line
+			if line := appLine(a); line != "" && line != said[a.App] {
+				said[a.App], last = line, line
 				fmt.Fprintln(d.out, "  ", line)
 			}
 		}

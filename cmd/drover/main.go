@@ -47,10 +47,11 @@ func run() int {
 	return exitError
 }
 
-// signalled returns a context that ends when the process is asked to end. A second signal ends it at once.
+// signalled returns a context that ends when the process is asked to end. A second Ctrl-C ends it at once; a second SIGTERM does
+// not, because it need not come from a person: the lab's parts get one more if the lab itself is killed while it stops.
 func signalled() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	return ctx, stop
 }
 
