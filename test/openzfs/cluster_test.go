@@ -90,3 +90,12 @@ func TestAdapter(t *testing.T) {
 	n.GoTest(t, "./zfs", "^("+strings.Join([]string{"TestLifeOfACopy", "TestPoolAndRoot", "TestReplicate", "TestReceiveOnto",
 		"TestResume", "TestReceiveAborted", "TestOrigin"}, "|")+")")
 }
+
+// What the stand-in is held to, OpenZFS does: the stand-in's own tests that are not of its inside, in a node.
+func TestStandInsTests(t *testing.T) {
+	t.Parallel()
+	n := openzfs.New(t, openzfs.Options{NoPool: true, Memory: 2048}).Nodes[0]
+	match := "^(TestTranscripts|TestSetIsAtomic|TestUserPropertyLimits|TestUntouched|TestWriteRightAfter|TestCutStreams|TestDamaged|TestEstimate|" +
+		"TestKilledReceive$|TestOneReceive|TestResumed|TestSendEnds|TestSnapshotDuring|TestStreamHead|TestStreamsCarry|TestWhile)"
+	n.GoTest(t, "./lab/zfsim", match)
+}

@@ -80,10 +80,19 @@ func (c *Command) result() Result {
 	return r
 }
 
-// Signal sends a signal, such as "TERM" or "KILL", to all processes of the command's group.
+// Signal sends a signal, such as "TERM" or "KILL", to all processes of the command's group. A command that has ended gets none,
+// which is no error.
 func (c *Command) Signal(ctx context.Context, name string) error {
-	pid := "/node/jobs/" + filepath.Base(c.dir) + "/pid"
-	return c.n.Try(ctx, "while [ ! -s "+pid+" ]; do sleep 0.01; done; kill -s "+name+" -- -$(cat "+pid+")").Err
+	select {
+	case <-c.gone:
+		return ErrCut
+	default:
+	}
+	dir := "/node/jobs/" + filepath.Base(c.dir)
+	// Its group has no number until it begins, and no folder once its result was read.
+	return c.n.Try(ctx, "cd "+dir+" 2>/dev/null || exit 0\n"+
+		"while [ -e cmd ] && [ ! -s pid ]; do sleep 0.01; done\n"+
+		"[ ! -e cmd ] || [ -e rc ] || kill -s "+name+" -- -$(cat pid) || [ -e rc ] || [ ! -e cmd ]").Err
 }
 
 // read returns a file of the command's; what is not there yet is empty.

@@ -85,7 +85,7 @@ func (d *Drover) certificate(role certs.Role, name string, hosts ...string) stri
 func (d *Drover) startMarathon() {
 	d.t.Helper()
 	socket := filepath.Join(d.Dir, "tasks")
-	ln, err := net.Listen("unix", socket)
+	ln, err := new(net.ListenConfig).Listen(d.t.Context(), "unix", socket)
 	d.must(err)
 	d.tasks.Go(func() { d.serveTasks(ln) })
 	self, err := os.Executable()

@@ -86,7 +86,7 @@ func stand(socket, app string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // the process ends
+	defer conn.Close()
 	if _, err := fmt.Fprintln(conn, app); err != nil {
 		return 0, err
 	}
