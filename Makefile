@@ -7,12 +7,14 @@ FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
 # Packages for lint, test and bench; `make test PACKAGES=./reconcile/...` narrows them.
 PACKAGES ?= ./...
+# The packages of `make test`: all but the nodes with real OpenZFS, which have a target of their own.
+TESTED = $(shell $(GO) list $(PACKAGES) | grep -v /test/openzfs)
 
 # The race detector needs cgo, and cgo a C compiler; Go itself says whether it found one.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test lint bench fuzz vuln deps clean help
+.PHONY: build demo test test-openzfs lint bench fuzz vuln deps clean help
 
 build: ## build bin/drover, and what the lab needs: bin/lab/zfs, bin/lab/zpool, bin/lab/todo
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/drover ./cmd/drover
@@ -27,7 +29,11 @@ test: ## every test, with the race detector where there is a C compiler
 ifeq ($(RACE),)
 	@echo 'NO C COMPILER: the tests run WITHOUT the race detector. Install gcc or clang to have it.' >&2
 endif
-	$(GO) test $(RACE) -timeout 10m $(PACKAGES)
+	$(GO) test $(RACE) -timeout 10m $(TESTED)
+
+test-openzfs: ## the tests on real OpenZFS, on kernels of their own (Linux, root; hack/openzfs/build.sh once)
+	hack/openzfs/build.sh
+	$(GO) test -count=1 -timeout 20m ./test/openzfs/...
 
 lint: $(BIN)/tools/golangci-lint ## vet for Linux and macOS, and the linters of .golangci.yml
 	GOOS=linux CGO_ENABLED=0 $(GO) vet $(PACKAGES)
@@ -50,7 +56,7 @@ clean: ## remove what was built
 	rm -rf $(BIN)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The tools have a module of their own, so that their hundreds of dependencies stay out of the product's.
 $(BIN)/tools/golangci-lint: PKG := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
