@@ -51,7 +51,7 @@ func newRig(b *testing.B) *rig {
 	r.reg, err = register.Open("file://" + filepath.Join(r.dir, "lab", "register"))
 	r.must(err)
 	r.run(l)
-	r.settled()
+	r.settled(time.Time{})
 	return r
 }
 
@@ -177,9 +177,9 @@ func (n *noise) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// settled waits until nothing is left to do for the manifests as they are now, and returns the controller's record of the
-// last move.
-func (r *rig) settled() controller.Move {
+// settled waits until the controller has looked after a moment and found nothing left to do for the manifests as they are now,
+// and returns its record of the last move.
+func (r *rig) settled(after time.Time) controller.Move {
 	r.b.Helper()
 	var st controller.Status
 	r.await("everything is settled", func() bool {
@@ -187,7 +187,7 @@ func (r *rig) settled() controller.Move {
 		if err != nil || json.Unmarshal(b, &st) != nil {
 			return false
 		}
-		return st.Settled && len(st.Apps) == 1 && st.Digest == r.digest()
+		return st.Settled && st.At.After(after) && len(st.Apps) == 1 && st.Digest == r.digest()
 	}, func() string { return fmt.Sprintf("%+v", st) })
 	if len(st.Moves) == 0 {
 		return controller.Move{}

@@ -86,20 +86,35 @@ func (w *writer) another() {
 	w.r.await("one more acknowledged write", func() bool { return len(w.seen()) > before }, func() string { return fmt.Sprint(before) })
 }
 
-// outage does f and returns the longest time without an acknowledgement from then until one came after f, and on which nodes
-// the writes before and after it were.
-func (w *writer) outage(f func()) (longest time.Duration, from, to string) {
+// during does f and returns the acknowledgements from the last before it to one after it.
+func (w *writer) during(f func()) []ack {
 	w.r.b.Helper()
 	begin := len(w.seen()) - 1
 	f()
 	w.another()
-	acks := w.seen()[begin:]
+	return w.seen()[begin:]
+}
+
+// longestGap is the longest time without an acknowledgement.
+func longestGap(acks []ack) (gap time.Duration) {
 	for i := 1; i < len(acks); i++ {
-		if gap := acks[i].at.Sub(acks[i-1].at); gap > longest {
-			longest, from, to = gap, acks[i-1].node, acks[i].node
+		gap = max(gap, acks[i].at.Sub(acks[i-1].at))
+	}
+	return gap
+}
+
+// outage is the time from the last acknowledgement on one node to the first on the other; 0 unless there is just one such change.
+func outage(acks []ack, from, to string) (gap time.Duration) {
+	for i := 1; i < len(acks); i++ {
+		switch a, b := acks[i-1], acks[i]; {
+		case a.node == b.node:
+		case a.node == from && b.node == to && gap == 0:
+			gap = b.at.Sub(a.at)
+		default:
+			return 0
 		}
 	}
-	return longest, from, to
+	return gap
 }
 
 // end stops the writer and compares what was acknowledged with what is there.
