@@ -51,7 +51,7 @@ func ReadConfig(path string) (Config, error) {
 		return cfg, fmt.Errorf("config: %w", err)
 	}
 	if err := yaml.UnmarshalStrict(b, &cfg); err != nil {
-		return cfg, fmt.Errorf("config %s: %w", path, err)
+		return cfg, fmt.Errorf("config %s: %s", path, plainYAML(err))
 	}
 	if cfg.Certs != "" && !filepath.IsAbs(cfg.Certs) {
 		cfg.Certs = filepath.Join(filepath.Dir(path), cfg.Certs)
@@ -60,6 +60,15 @@ func ReadConfig(path string) (Config, error) {
 		return cfg, fmt.Errorf("config %s lacks %s", path, strings.Join(missing, ", "))
 	}
 	return cfg, nil
+}
+
+// plainYAML leaves out what only says which libraries were at work.
+func plainYAML(err error) string {
+	s := err.Error()
+	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "json: ", "yaml: "} {
+		s = strings.TrimPrefix(s, prefix)
+	}
+	return s
 }
 
 func (c Config) missing() []string {

@@ -387,6 +387,9 @@ func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Dur
 	m := l.moveOf(s, now)
 	if m != nil {
 		m.add(s, took, now)
+		if s.Peer != "" && (s.Kind == state.Replicate || s.Kind == state.Resume || s.Kind == state.CatchUp) {
+			m.From, m.To = l.nodeName(w, s.Node), l.nodeName(w, s.Peer)
+		}
 	}
 	l.mu.Unlock()
 	if !reconcile.Ready(w.d, w.o, s.App) || s.Kind != state.VerifyReady && s.Kind != state.SetRoutes {
