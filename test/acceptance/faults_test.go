@@ -67,7 +67,7 @@ func TestTargetDownBefore(t *testing.T) {
 	c, _ := begin(t, soon)
 	c.Nodes["node2"].Stop()
 	c.Write("db.yaml", onSSD().YAML())
-	said := c.AwaitStalled("/db", "node2: its Drover agent does not answer")
+	said := c.AwaitWaiting("/db", "node2: its Drover agent does not answer")
 	for _, want := range []string{"no node can take /db", "node1: disk=spinning is not CLUSTER ssd", "node3: "} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the status says %q, without %q", said, want)

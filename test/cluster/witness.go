@@ -53,16 +53,18 @@ func (w *witness) look() {
 
 func (w *witness) run() {
 	defer close(w.done)
-	tick := time.NewTicker(400 * time.Millisecond)
-	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for {
 		select {
 		case <-w.quit:
 			return
 		case <-w.poke:
-		case <-tick.C:
+		case <-rest.C:
 		}
+		begun := time.Now()
 		w.examine()
+		rest.Reset(max(400*time.Millisecond, 5*time.Since(begun))) // a busy machine is not made busier
 	}
 }
 
