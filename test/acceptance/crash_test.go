@@ -42,6 +42,9 @@ func (p points) wantAll(t *testing.T) {
 
 // Controllers are cancelled before and after each step of a move, one after the other, and the move comes through.
 func TestControllerCancelledAtEachStep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes; `make faults` runs it")
+	}
 	t.Parallel()
 	c, first := begin(t, cluster.Options{})
 	first.Stop()
@@ -78,6 +81,9 @@ func TestControllerCancelledAtEachStep(t *testing.T) {
 
 // Controllers in processes of their own are killed with SIGKILL before and after each step.
 func TestControllerKilledAtEachStep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes; `make faults` runs it")
+	}
 	t.Parallel()
 	c, first := begin(t, cluster.Options{})
 	first.Stop()
@@ -129,7 +135,7 @@ func TestControllerKilledInMidStream(t *testing.T) {
 	listening := make(chan struct{})
 	go func() {
 		defer close(listening)
-		for range p.Events { //nolint:revive // it waits until each is read
+		for range p.Events { // it waits until each is read
 		}
 	}()
 	c.Await("the stream flows", func() bool {

@@ -89,12 +89,12 @@ func claimSubnet(t testing.TB) string {
 	for i := range 10000 {
 		n := (os.Getpid()*31 + i) % 30000
 		subnet := fmt.Sprintf("127.%d.%d.", 100+n/250, 1+n%250)
-		ln, err := net.Listen("tcp", subnet+"254:40404")
+		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", subnet+"254:40404")
 		if i == 0 && strings.Contains(fmt.Sprint(err), "can't assign") {
 			t.Skip("this system has no loopback address but 127.0.0.1")
 		}
 		if err == nil {
-			t.Cleanup(func() { ln.Close() }) //nolint:errcheck // nothing was sent on it
+			t.Cleanup(func() { ln.Close() }) // nothing was sent on it
 			return subnet
 		}
 	}

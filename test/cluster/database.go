@@ -86,7 +86,7 @@ func database() error {
 	ctx, stop := signal.NotifyContext(bounded, syscall.SIGTERM)
 	defer stop()
 	var last atomic.Int64
-	ln, err := net.Listen("tcp", net.JoinHostPort(os.Getenv("LIBPROCESS_IP"), os.Getenv("PORT0")))
+	ln, err := new(net.ListenConfig).Listen(bounded, "tcp", net.JoinHostPort(os.Getenv("LIBPROCESS_IP"), os.Getenv("PORT0")))
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func openJournal(dir string) (*journal, error) {
 const journalFile = "journal"
 
 func (j *journal) close() {
-	j.lock.Close() //nolint:errcheck // the process ends
+	j.lock.Close() // the process ends
 }
 
 // write writes until it is told to stop.
@@ -187,13 +187,13 @@ func readLines(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close() // it was only read
 	var lines []string
 	r := bufio.NewReader(f)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			return lines, nil //nolint:nilerr // the end
+			return lines, nil // the end
 		}
 		lines = append(lines, strings.TrimSuffix(line, "\n"))
 	}

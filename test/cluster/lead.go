@@ -130,7 +130,7 @@ type Told struct {
 // LeadAlone starts a controller in a process of its own. It waits after each event until that was read from Events.
 func (c *Cluster) LeadAlone() *Process {
 	c.t.Helper()
-	cmd := exec.Command(os.Args[0], roleController, c.ConfigFile(), c.Manifests)
+	cmd := exec.CommandContext(context.Background(), os.Args[0], roleController, c.ConfigFile(), c.Manifests)
 	cmd.Stderr = testWriter{c.t}
 	out, err := cmd.StdoutPipe()
 	c.must(err)
@@ -163,7 +163,7 @@ func (p *Process) Kill() {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.c.t.Errorf("kill the controller: %v", err)
 	}
-	for range p.Events { //nolint:revive // what is left is read so that the reader ends
+	for range p.Events { // what is left is read so that the reader ends
 	}
 	if err := p.cmd.Wait(); err == nil {
 		p.c.t.Error("the controller ended by itself")

@@ -186,7 +186,7 @@ func parseCopies(out string) map[string]identified {
 		case f[1] == "drover:role":
 			c.role = f[2]
 		case f[1] == "drover:epoch":
-			c.epoch, _ = state.ParseEpoch(f[2]) //nolint:errcheck // an unreadable one is lower than any
+			c.epoch, _ = state.ParseEpoch(f[2]) // an unreadable one is lower than any
 		}
 		copies[dataset] = c
 	}
