@@ -4,6 +4,7 @@ package openzfs_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -83,19 +84,30 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// inEach runs a test in one node of each release of OpenZFS, without a pool.
+func inEach(t *testing.T, test func(t *testing.T, n *openzfs.Node)) {
+	t.Parallel()
+	for _, release := range []string{"2.3", "2.1"} {
+		t.Run(release, func(t *testing.T) {
+			test(t, openzfs.New(t, openzfs.Options{NoPool: true, Memory: 1024, Release: release}).Nodes[0])
+		})
+	}
+}
+
 // What is said to work on OpenZFS works on OpenZFS: the adapter's own tests, in a node.
 func TestAdapter(t *testing.T) {
-	t.Parallel()
-	n := openzfs.New(t, openzfs.Options{NoPool: true, Memory: 1024}).Nodes[0]
-	n.GoTest(t, "./zfs", "^("+strings.Join([]string{"TestLifeOfACopy", "TestPoolAndRoot", "TestReplicate", "TestReceiveOnto",
-		"TestResume", "TestReceiveAborted", "TestOrigin"}, "|")+")")
+	inEach(t, func(t *testing.T, n *openzfs.Node) {
+		n.GoTest(t, "./zfs", "^("+strings.Join([]string{"TestLifeOfACopy", "TestPoolAndRoot", "TestReplicate", "TestReceiveOnto",
+			"TestResume", "TestReceiveAborted", "TestOrigin"}, "|")+")")
+	})
 }
 
 // What the stand-in is held to, OpenZFS does: the stand-in's own tests that are not of its inside, in a node.
 func TestStandInsTests(t *testing.T) {
-	t.Parallel()
-	n := openzfs.New(t, openzfs.Options{NoPool: true, Memory: 2048}).Nodes[0]
+	if os.Getenv("DROVER_TEST_OPENZFS") != "all" {
+		t.Skip("takes minutes; DROVER_TEST_OPENZFS=all runs it")
+	}
 	match := "^(TestTranscripts|TestSetIsAtomic|TestUserPropertyLimits|TestUntouched|TestWriteRightAfter|TestCutStreams|TestDamaged|TestEstimate|" +
 		"TestKilledReceive$|TestOneReceive|TestResumed|TestSendEnds|TestSnapshotDuring|TestStreamHead|TestStreamsCarry|TestWhile)"
-	n.GoTest(t, "./lab/zfsim", match)
+	inEach(t, func(t *testing.T, n *openzfs.Node) { n.GoTest(t, "./lab/zfsim", match) })
 }

@@ -22,9 +22,7 @@ import (
 // What Drover relies on and only OpenZFS can show. These run against a machine's own OpenZFS: with DROVER_TEST_ZFS=native, and
 // in a node by way of this test.
 func TestOpenZFS(t *testing.T) {
-	t.Parallel()
-	n := openzfs.New(t, openzfs.Options{NoPool: true, Memory: 1024}).Nodes[0]
-	n.GoTest(t, "./test/openzfs", "^TestOwn")
+	inEach(t, func(t *testing.T, n *openzfs.Node) { n.GoTest(t, "./test/openzfs", "^TestOwn") })
 }
 
 // own is a pool of this machine's OpenZFS, with a mounted volume on it.
