@@ -7,6 +7,8 @@ FUZZTIME  ?= 10s
 BENCHTIME ?= 1s
 # Packages for lint, test and bench; `make test PACKAGES=./reconcile/...` narrows them.
 PACKAGES ?= ./...
+# More flags for `make test`, such as -v or -p=1.
+TESTFLAGS ?=
 # The packages of `make test`: all but the nodes with real OpenZFS, which have a target of their own.
 TESTED = $(shell $(GO) list $(PACKAGES) | grep -v /test/openzfs)
 
@@ -14,7 +16,7 @@ TESTED = $(shell $(GO) list $(PACKAGES) | grep -v /test/openzfs)
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-openzfs lint bench fuzz vuln deps clean help
+.PHONY: build demo test test-openzfs faults lint bench fuzz vuln deps clean help
 
 build: ## build bin/drover, and what the lab needs: bin/lab/zfs, bin/lab/zpool, bin/lab/todo
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/drover ./cmd/drover
@@ -25,11 +27,14 @@ build: ## build bin/drover, and what the lab needs: bin/lab/zfs, bin/lab/zpool, 
 demo: build ## watch a to-do app move with its data; no root, no ZFS, no Marathon; under a minute
 	$(BIN)/drover demo
 
-test: ## every test, with the race detector where there is a C compiler
+test: ## the tests, with the race detector where there is a C compiler
 ifeq ($(RACE),)
 	@echo 'NO C COMPILER: the tests run WITHOUT the race detector. Install gcc or clang to have it.' >&2
 endif
-	$(GO) test $(RACE) -timeout 10m $(TESTED)
+	$(GO) test $(RACE) -short -timeout 15m $(TESTFLAGS) $(TESTED)
+
+faults: ## the sweeps that kill the controller at every step of a move; minutes
+	$(GO) test $(RACE) -count=1 -timeout 30m ./test/acceptance/...
 
 test-openzfs: ## the tests on real OpenZFS, on kernels of their own (Linux, root; hack/openzfs/build.sh once)
 	hack/openzfs/build.sh
