@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
-	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
 )
@@ -261,83 +259,6 @@ func (t *transfer) flags() []string {
 		return []string{t.dst.SendFlags}
 	}
 	return []string{sendFlags}
-}
-
-// pump runs `zfs send` into the target's agent. zfs is started first: it reads ahead into its pipe while the target checks.
-func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	sending, err := t.z.Send(ctx, out)
-	if err != nil {
-		return nil, err
-	}
-	defer sending.Close() // its outcome was asked for where it matters
-	conn, there, err := t.a.offer(ctx, t.s.PeerAddress, q)
-	if err != nil || there != nil {
-		return there, err
-	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
-	defer conn.Close()                                      // the reply has been read
-	answer := make(chan receiveReply, 1)
-	go func() { answer <- readReply(conn) }()
-	serr := t.copyOut(stream.NewWriter(conn), sending)
-	reply := <-answer // at the latest when the connection breaks
-	return outcome(reply, serr)
-}
-
-// outcome tells which end's error explains a failed stream. A sender that fails makes the receiver fail; a receiver that
-// fails makes the sender's writes fail, and says why.
-func outcome(reply receiveReply, serr error) (*state.Copy, error) {
-	var told *writeError
-	switch {
-	case serr != nil && !errors.As(serr, &told):
-		return nil, serr
-	case reply.Error != nil:
-		return nil, reply.Error
-	case serr != nil:
-		return nil, serr
-	}
-	return reply.Copy, nil
-}
-
-// writeError marks an error of the connection, as opposed to one of zfs send.
-type writeError struct{ error }
-
-func (e *writeError) Unwrap() error { return e.error }
-
-// copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
-func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
-	src := &counted{r: sending, count: t.o.add}
-	_, err := w.ReadFrom(src)
-	if err != nil && src.err == nil {
-		return &writeError{err}
-	}
-	if err == nil {
-		err = sending.Wait()
-	}
-	if err != nil {
-		return errors.Join(err, w.Fail(err))
-	}
-	if err := w.End(); err != nil {
-		return &writeError{err}
-	}
-	return nil
-}
-
-// counted counts what is read and remembers the reader's own error.
-type counted struct {
-	r     io.Reader
-	count func(int)
-	err   error
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.count(n)
-	if err != nil && err != io.EOF {
-		c.err = err
-	}
-	return n, err
 }
 
 // tidyPrefix returns how the names of a move's snapshots begin, for "drover-0.2-3" it is "drover-0.2-". Snapshots of other

@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/drover-project/drover/agent/stream"
+	"github.com/drover-project/drover/state"
+	"github.com/drover-project/drover/zfs"
+)
+
+// takeOver makes the HTTP connection a stream.
+func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		v.a.log.Error("take over the connection", "err", err)
+		return
+	}
+	defer conn.Close()                                      // the sender has the reply, or has gone
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
+	if err := upgrade(conn); err != nil {
+		v.a.log.Warn("sender has gone", "volume", v.q.Volume, "err", err)
+		return
+	}
+	log := v.a.log.With("volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
+	log.Info("receive starts")
+	began := time.Now()
+	in := stream.NewReader(buffered(rw.Reader, conn))
+	err = v.receive(ctx, in, conn)
+	log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
+	if err := v.reply(conn, err); err != nil {
+		log.Warn("sender did not wait for the reply", "err", err)
+	}
+}
+
+func upgrade(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
+	return err
+}
+
+// buffered returns what the HTTP server has read ahead, then the connection itself: its small buffer would only cost a copy.
+func buffered(r *bufio.Reader, conn net.Conn) io.Reader {
+	if r.Buffered() == 0 {
+		return conn
+	}
+	ahead, _ := r.Peek(r.Buffered()) // it is in memory
+	return io.MultiReader(bytes.NewReader(ahead), conn)
+}
+
+func (v *receiver) reply(conn net.Conn, err error) error {
+	reply := receiveReply{Copy: v.c}
+	if err != nil {
+		e := asError(v.a.phrase(state.Step{Kind: "receive", Volume: v.q.Volume}, err))
+		reply = receiveReply{Error: e}
+	}
+	b, err := json.Marshal(reply)
+	if err != nil {
+		return err
+	}
+	w := stream.NewWriter(conn)
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return w.End()
+}
+
+// receive runs `zfs receive` on a stream that begins as it was announced, and looks whether the snapshot has arrived.
+func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn) error {
+	head, raw, err := stream.ReadHead(in)
+	if err != nil {
+		return errorf(CodeRefused, "the stream cannot be read: %w", err)
+	}
+	if head.To != v.q.To || v.q.Token == "" && head.From != v.q.Base {
+		return errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
+	}
+	dataset, props := v.a.home(v.q.Volume), map[string]string(nil)
+	if v.first {
+		props = v.identity()
+	} else {
+		dataset = v.c.Dataset
+	}
+	tail := &stream.Tail{R: in}
+	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, &incoming{head: raw, tail: tail, conn: conn})
+	if err == nil || errors.Is(err, zfs.ErrWarning) {
+		if err != nil { // a complaint about a property: what was set is looked at afterwards
+			v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
+		}
+		err = v.ended(tail)
+	}
+	if err != nil {
+		return v.explain(err, dataset)
+	}
+	return v.arrived(ctx)
+}
+
+// incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
+// the stream is told why it was not taken.
+type incoming struct {
+	head []byte
+	tail *stream.Tail
+	conn net.Conn
+}
+
+// Read is there for the interface; everything is passed on by WriteTo.
+func (r *incoming) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	return r.tail.Read(p)
+}
+
+// WriteTo passes the whole stream on in large chunks.
+func (r *incoming) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(r.head)
+	r.head = r.head[n:]
+	if err != nil {
+		return int64(n), err
+	}
+	m, err := r.tail.WriteTo(w)
+	return int64(n) + m, err
+}
+
+// Close makes a Read that waits return.
+func (r *incoming) Close() error { return r.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// ended makes sure that the sender has said that its stream is complete, and that nothing came after the end of it.
+func (v *receiver) ended(tail *stream.Tail) error {
+	if _, err := io.Copy(io.Discard, tail); err != nil {
+		return err
+	}
+	if !tail.Ended(v.q.To) {
+		return errorf(CodeRefused, "something came after the end of the stream")
+	}
+	return nil
+}

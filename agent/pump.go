@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/drover-project/drover/agent/stream"
+	"github.com/drover-project/drover/state"
+	"github.com/drover-project/drover/zfs"
+)
+
+// protocol is what the connection of a stream is upgraded to: frames both ways, data to the target, its reply back.
+const protocol = "drover-stream"
+
+// receiveReply is the target's last word on a stream, or its only one if the snapshot is there already.
+type receiveReply struct {
+	Copy  *state.Copy `json:",omitempty"`
+	Error *Error      `json:",omitempty"`
+}
+
+func newStreamClient(config *tls.Config) *http.Client {
+	t := newTransport(config)
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: keepAlive}
+	t.DialContext = dialer.DialContext
+	t.TLSClientConfig.DynamicRecordSizingDisabled = true
+	return &http.Client{Transport: t}
+}
+
+// offer asks the agent at addr to receive a stream. It returns the connection to write it to, or the target's copy if that
+// has the snapshot already.
+func (a *Agent) offer(ctx context.Context, addr string, q receiveRequest) (io.ReadWriteCloser, *state.Copy, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+pathReceive, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", protocol)
+	resp, err := a.streams.Do(req)
+	if err != nil {
+		return nil, nil, errorf(CodeUnreachable, "agent %s does not answer: %w", addr, unwrapURL(err))
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		conn, ok := resp.Body.(io.ReadWriteCloser)
+		if !ok {
+			return nil, nil, errors.Join(errors.New("the connection cannot be written to"), resp.Body.Close())
+		}
+		return conn, nil, nil
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil, decodeError(req, resp)
+	}
+	var reply receiveReply
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&reply); err != nil || reply.Copy == nil {
+		return nil, nil, errorf(CodeInternal, "agent %s: the reply cannot be read: %w", addr, err)
+	}
+	return nil, reply.Copy, nil
+}
+
+// readReply reads the target's reply. A connection that breaks before is unknown: the guid on the target will tell.
+func readReply(conn io.Reader) receiveReply {
+	b, err := io.ReadAll(io.LimitReader(stream.NewReader(conn), maxReply))
+	var reply receiveReply
+	if err == nil {
+		err = json.Unmarshal(b, &reply)
+	}
+	if err != nil {
+		return receiveReply{Error: errorf(CodeUnknown, "the target broke off: %w", err)}
+	}
+	if reply.Copy == nil && reply.Error == nil {
+		return receiveReply{Error: errorf(CodeInternal, "the target's reply is empty")}
+	}
+	return reply
+}
+
+// pump runs `zfs send` into the target's agent. zfs is started first: it reads ahead into its pipe while the target checks.
+func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sending, err := t.z.Send(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	defer sending.Close() // its outcome was asked for where it matters
+	conn, there, err := t.a.offer(ctx, t.s.PeerAddress, q)
+	if err != nil || there != nil {
+		return there, err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
+	defer conn.Close()                                      // the reply has been read
+	answer := make(chan receiveReply, 1)
+	go func() { answer <- readReply(conn) }()
+	serr := t.copyOut(stream.NewWriter(conn), sending)
+	reply := <-answer // at the latest when the connection breaks
+	return outcome(reply, serr)
+}
+
+// outcome tells which end's error explains a failed stream. A sender that fails makes the receiver fail; a receiver that
+// fails makes the sender's writes fail, and says why.
+func outcome(reply receiveReply, serr error) (*state.Copy, error) {
+	var told *writeError
+	switch {
+	case serr != nil && !errors.As(serr, &told):
+		return nil, serr
+	case reply.Error != nil:
+		return nil, reply.Error
+	case serr != nil:
+		return nil, serr
+	}
+	return reply.Copy, nil
+}
+
+// writeError marks an error of the connection, as opposed to one of zfs send.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+// copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
+func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
+	src := &counted{r: sending, count: t.o.add}
+	_, err := w.ReadFrom(src)
+	if err != nil && src.err == nil {
+		return &writeError{err}
+	}
+	if err == nil {
+		err = sending.Wait()
+	}
+	if err != nil {
+		return errors.Join(err, w.Fail(err))
+	}
+	if err := w.End(); err != nil {
+		return &writeError{err}
+	}
+	return nil
+}
+
+// counted counts what is read and remembers the reader's own error.
+type counted struct {
+	r     io.Reader
+	count func(int)
+	err   error
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.count(n)
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}
