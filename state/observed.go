@@ -192,7 +192,8 @@ type Node struct {
 	Streams  []Stream           // under way now, as the sending side sees them
 	Rates    map[NodeID]float64 // bytes/s last measured from this node to another
 	Gate     Gate
-	Term     Term // highest seen
+	Limits   Limits // of its streams, as last set
+	Term     Term   // highest seen
 }
 
 // Pool is a node's pool.
