@@ -136,16 +136,8 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 			s.Base, s.Bytes, s.Why = base.GUID, since(src, base.GUID), "changed since "+base.Name
 		}
 	}
-	s.Took = streamCost + time.Duration(float64(s.Bytes)/rate(from, to)*float64(time.Second))
+	s.Took = streamCost + time.Duration(float64(s.Bytes)/a.rate(from, to)*float64(time.Second))
 	return a.do(s)
-}
-
-// rate returns the bytes/s last measured between two nodes, or a guess.
-func rate(from, to *state.Node) float64 {
-	if r := from.Rates[to.ID]; r > 0 {
-		return r
-	}
-	return guessedRate
 }
 
 // beginCutover decides whether the app may be stopped now, or what another catch-up round can do about it.
@@ -181,7 +173,7 @@ func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
 	for i := range a.vols {
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
 		if base := common(src, dst); base != nil {
-			total += time.Duration(float64(since(src, base.GUID)) / rate(from, to) * float64(time.Second))
+			total += time.Duration(float64(since(src, base.GUID)) / a.rate(from, to) * float64(time.Second))
 		}
 	}
 	return total

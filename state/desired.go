@@ -18,6 +18,20 @@ type Cluster struct {
 	Name       string
 	Prune      bool // remove apps that left the manifests without being asked each time
 	PruneLimit int  // at most so many removals in one pass; more is refused as a likely mistake
+	Bandwidth  Bandwidth
+}
+
+// Bandwidth is what moves may take of the network, in bytes per second; 0 is no limit.
+type Bandwidth struct {
+	Node  int64              // of every node that Nodes does not name: what it sends, and apart from that what it receives
+	Nodes map[Hostname]int64 // of one node
+	Links []LinkBandwidth
+}
+
+// LinkBandwidth is what one node may send to another, in bytes per second.
+type LinkBandwidth struct {
+	From, To Hostname
+	Limit    int64
 }
 
 // App is one application as the manifests want it.
@@ -28,6 +42,7 @@ type App struct {
 	Constraints []Constraint    // placement, as Marathon evaluates it
 	Endpoints   []Endpoint      // addresses that stay while the app moves
 	Cutover     Cutover         // the outage it may be given
+	Bandwidth   int64           // bytes per second that the streams of its moves may take together; 0 for no limit of its own
 	Grace       time.Duration   // how long the app must be seen ready before an old copy is deleted
 	Definition  json.RawMessage // spec.marathon: passed through, unknown fields included
 	Where       Position

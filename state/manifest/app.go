@@ -18,7 +18,7 @@ func (a *appDocument) check(grace time.Duration) {
 	spec := a.app.Spec
 	a.out = state.App{
 		ID:    state.AppID(a.app.Metadata.Name),
-		Grace: a.duration("spec.grace", spec.Grace, 0, grace),
+		Grace: a.duration("spec.grace", spec.Grace, 0, grace), Bandwidth: a.rate("spec.bandwidth", spec.Bandwidth, true),
 		Where: a.position(),
 	}
 	if a.out.ID != "" {

@@ -44,8 +44,8 @@ func TestLoadDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := d.Cluster, (state.Cluster{Name: "lab", PruneLimit: 5}); got != want {
-		t.Errorf("cluster: got %+v, want %+v", got, want)
+	if diff := cmp.Diff(state.Cluster{Name: "lab", PruneLimit: 5}, d.Cluster); diff != "" {
+		t.Errorf("cluster:\n%s", diff)
 	}
 	db := d.Apps["/todo/db"]
 	db.Definition, db.Where = nil, state.Position{}
@@ -117,8 +117,8 @@ func TestClusterGraceIsTheAppsDefault(t *testing.T) {
 	if got := d.Apps["/own"].Grace; got != 0 {
 		t.Errorf("/own: got %v, want 0", got)
 	}
-	if got, want := d.Cluster, (state.Cluster{Name: "c", Prune: true, PruneLimit: 2}); got != want {
-		t.Errorf("cluster: got %+v, want %+v", got, want)
+	if diff := cmp.Diff(state.Cluster{Name: "c", Prune: true, PruneLimit: 2}, d.Cluster); diff != "" {
+		t.Errorf("cluster:\n%s", diff)
 	}
 }
 
@@ -265,4 +265,31 @@ func TestRefusalIsWhole(t *testing.T) {
 
 func manifestFile(text string) manifest.File {
 	return manifest.File{Name: "set.yaml", Data: []byte(text)}
+}
+
+// Limits are read into bytes per second, by hostname; what applies to a stream is worked out later.
+func TestBandwidth(t *testing.T) {
+	d, err := manifest.Parse(manifest.File{Name: "m.yaml", Data: []byte(`
+apiVersion: drover/v1
+kind: Cluster
+metadata: {name: lab}
+spec:
+  bandwidth:
+    node: 200Mi
+    nodes: {node1: 0, node2: 50Mi}
+    links: [{from: node1, to: node2, limit: 1M}]
+---
+apiVersion: drover/v1
+kind: App
+metadata: {name: /db}
+spec: {bandwidth: 20Mi, marathon: {cmd: exec db}}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := state.Bandwidth{Node: 200 << 20, Nodes: map[state.Hostname]int64{"node1": 0, "node2": 50 << 20},
+		Links: []state.LinkBandwidth{{From: "node1", To: "node2", Limit: 1000000}}}
+	if diff := cmp.Diff(want, d.Cluster.Bandwidth); diff != "" || d.Apps["/db"].Bandwidth != 20<<20 {
+		t.Errorf("%s\napp: %d", diff, d.Apps["/db"].Bandwidth)
+	}
 }

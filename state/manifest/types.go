@@ -34,6 +34,8 @@ type AppSpec struct {
 	Placement Placement `json:"placement,omitzero"`
 	// How much of an outage a move may cost.
 	Cutover Cutover `json:"cutover,omitzero"`
+	// How many bytes per second the streams of the app's moves may take. No limit of its own if it is left out.
+	Bandwidth Quantity `json:"bandwidth,omitempty" jsonschema:"example=50Mi"`
 	// How long the app must be seen ready in its new place before the old copy is deleted. Until then going back is quick.
 	Grace Duration `json:"grace,omitempty" jsonschema:"default=24h"`
 	// Addresses that stay while the app moves: every node listens on them and passes connections to where the app runs.
@@ -140,6 +142,29 @@ type ClusterSpec struct {
 	PruneLimit *int `json:"pruneLimit,omitempty" jsonschema:"minimum=1,default=5"`
 	// The grace of every app that does not give its own.
 	Grace Duration `json:"grace,omitempty" jsonschema:"default=24h"`
+	// What moves may take of the network. A change holds at once, for streams under way too.
+	Bandwidth Bandwidth `json:"bandwidth,omitzero"`
+}
+
+// What moves may take of the network, in bytes per second. The tightest limit that applies to a stream counts, and streams to
+// which the same limit applies share it.
+type Bandwidth struct {
+	// What every node may send, and apart from that what it may receive.
+	Node Quantity `json:"node,omitempty" jsonschema:"example=200Mi"`
+	// The same for single nodes, by hostname; 0 is no limit.
+	Nodes map[string]Quantity `json:"nodes,omitempty"`
+	// What one node may send to another.
+	Links []Link `json:"links,omitempty"`
+}
+
+// What one node may send to another.
+type Link struct {
+	// The sending node's hostname.
+	From string `json:"from" jsonschema:"example=node1"`
+	// The receiving node's hostname.
+	To string `json:"to" jsonschema:"example=node2"`
+	// Bytes per second.
+	Limit Quantity `json:"limit" jsonschema:"example=10Mi"`
 }
 
 // A span of time with its unit, such as 5s, 500ms or 24h.
