@@ -40,6 +40,7 @@ var statefulRules = []rule{
 	(*appCase).retire,     // old copies know that they are old
 	(*appCase).beReady,    // it answers, and the gates lead to it
 	(*appCase).keep,       // its volumes have the properties that are wanted
+	(*appCase).beSafe,     // nothing about its volumes voids what Drover promises; only says so
 	(*appCase).move,       // it is where the manifest wants it
 	(*appCase).update,     // it is defined as the manifest says
 	(*appCase).clearOld,   // old copies go after their grace

@@ -180,7 +180,7 @@ func (p *predictor) send() {
 	if dst == nil {
 		to.Copies = append(to.Copies, state.Copy{Dataset: to.Root + "/" + string(p.s.Volume), Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Standby,
 			Epoch: src.Epoch, Lead: p.s.Lead, Readonly: true, Mountpoint: to.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: src.Reclaim,
-			Properties: cloneMap(p.s.Properties)})
+			Properties: cloneMap(p.s.Properties), SyncOff: src.SyncOff})
 		dst = &to.Copies[len(to.Copies)-1]
 		to.Datasets = append(to.Datasets, dst.Dataset)
 	}

@@ -48,6 +48,18 @@ func (a *appCase) keep() (state.Decision, bool) {
 	return state.Decision{}, false
 }
 
+// beSafe says which promises do not hold, and why. It never decides.
+func (a *appCase) beSafe() (state.Decision, bool) {
+	var d state.Decision
+	for i := range a.vols {
+		if h, _ := a.vols[i].holder(); h.copy.SyncOff {
+			d.Notes = append(d.Notes, fmt.Sprintf("volume %s has sync=disabled: what the app took for saved may be gone after a power cut, in a move too; set sync: standard among its properties",
+				a.vols[i].want.Name))
+		}
+	}
+	return d, false
+}
+
 // butUpdate passes on an obstacle, unless the app can be updated where it is in the meantime.
 func (a *appCase) butUpdate(d state.Decision, decided bool) (state.Decision, bool) {
 	if decided && d.Step == nil {

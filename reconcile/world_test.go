@@ -283,6 +283,8 @@ func (r *worldReader) copyValue(c *state.Copy, key, value string) {
 		c.Lead = state.VolumeName(value)
 	case "users":
 		c.Users = append(c.Users, state.User{PID: 4711, Command: value, How: "open"})
+	case "sync":
+		c.Properties["sync"], c.SyncOff = value, value == "disabled"
 	case "token":
 		c.ResumeToken = value
 	case "quota":

@@ -235,6 +235,7 @@ type Copy struct {
 	Referenced  int64             // bytes of the live data
 	Quota       int64             // refquota in bytes, 0 for none
 	Properties  map[string]string // local native properties
+	SyncOff     bool              // sync=disabled, its own or inherited: what an app took for saved may be lost in a power cut
 	ResumeToken string            // of a half-received stream; "" if none
 	Receiving   bool              // a receive runs on it now
 	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load

@@ -42,6 +42,7 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 		Referenced:  r.bytes("referenced"),
 		Quota:       r.bytes("refquota"),
 		Properties:  r.natives(),
+		SyncOff:     r.text("sync") == "disabled",
 		Encrypted:   r.text("encryption") != "off",
 		ResumeToken: r.optional("receive_resume_token"),
 	}
