@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/drover-project/drover/agent/gate"
+	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
@@ -33,6 +34,7 @@ type Options struct {
 	Advertise string         // host:port under which others reach it; "" for where it listens
 	Certs     string         // folder of the certificate, see package certs
 	Dir       string         // folder for locks, routes and measured rates; local, small, may be lost
+	Ring      int            // most bytes of one incoming stream that wait in memory for the pool; 0 for stream.DefaultRing
 	Immutable bool           // make bare mountpoints immutable (Linux, root); not with the lab's stand-in, which puts links there
 	ZFS       zfs.Options
 	Log       *slog.Logger
@@ -46,8 +48,8 @@ type Agent struct {
 	gate    *gate.Gate
 	ln      net.Listener
 	server  *tls.Config
-	peers   *Client      // other agents, for questions
-	streams *http.Client // other agents, for streams: connections of their own
+	peers   *Client       // other agents, for questions
+	streams *streamDialer // to other agents, for streams: connections of their own
 
 	id    state.NodeID // set by prepare, before anything is served
 	locks locks
@@ -81,7 +83,7 @@ func New(o Options) (*Agent, error) {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
 	a := &Agent{o: o, log: o.Log, gate: g, server: server,
-		peers: NewClient(client, o.Log), streams: newStreamClient(client),
+		peers: NewClient(client, o.Log), streams: newStreamDialer(client),
 		rates: newRates(filepath.Join(o.Dir, "rates.json"), o.Log), locks: locks{dir: filepath.Join(o.Dir, "locks")}}
 	o.ZFS.Log = o.Log
 	a.zfs = zfs.New(o.ZFS)
@@ -95,6 +97,9 @@ func (o *Options) check() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Ring == 0 {
+		o.Ring = stream.DefaultRing
+	}
 	switch {
 	case !strings.Contains(o.Root, "/") || !datasetName.MatchString(o.Root):
 		return fmt.Errorf("root dataset %q: want a dataset below a pool, such as tank/drover", o.Root)
@@ -104,6 +109,8 @@ func (o *Options) check() error {
 		return errors.New("the hostname is empty")
 	case o.Dir == "":
 		return errors.New("the agent's folder is empty")
+	case o.Ring < stream.MinRing || o.Ring > stream.MaxRing:
+		return fmt.Errorf("ring of %d bytes: %w", o.Ring, stream.ErrRingSize)
 	}
 	return nil
 }
@@ -172,10 +179,15 @@ func (a *Agent) newServer(work, streams context.Context) *http.Server {
 	}
 }
 
-func (a *Agent) serve(srv *http.Server) error {
+// listener returns the agent's listener for TLS.
+func (a *Agent) listener() net.Listener {
 	config := a.server.Clone()
 	config.DynamicRecordSizingDisabled = true // large writes; a short first record would only help a browser
-	err := srv.Serve(tls.NewListener(a.ln, config))
+	return tls.NewListener(a.ln, config)
+}
+
+func (a *Agent) serve(srv *http.Server) error {
+	err := srv.Serve(a.listener())
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

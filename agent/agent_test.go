@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,13 +57,19 @@ func newBench(t testing.TB) *bench {
 
 func (b *bench) clientOf(role certs.Role) *Client {
 	b.t.Helper()
+	c := NewClient(b.tls(role), slog.New(slog.DiscardHandler))
+	b.t.Cleanup(c.Close)
+	return c
+}
+
+// tls is the configuration of a client with a certificate of its own.
+func (b *bench) tls(role certs.Role) *tls.Config {
+	b.t.Helper()
 	config, err := certs.ClientConfig(b.certificate(role, string(role)), certs.Agent)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	c := NewClient(config, slog.New(slog.DiscardHandler))
-	b.t.Cleanup(c.Close)
-	return c
+	return config
 }
 
 func (b *bench) certificate(role certs.Role, name string) string {

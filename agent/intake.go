@@ -17,8 +17,8 @@ import (
 	"github.com/drover-project/drover/zfs"
 )
 
-// takeOver makes the HTTP connection a stream.
-func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter) {
+// takeOver makes the HTTP connection a stream, for receive.
+func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive func(context.Context, *stream.Reader, net.Conn) error) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		v.a.log.Error("take over the connection", "err", err)
@@ -34,7 +34,7 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter) {
 	log.Info("receive starts")
 	began := time.Now()
 	in := stream.NewReader(buffered(rw.Reader, conn))
-	err = v.receive(ctx, in, conn)
+	err = receive(ctx, in, conn)
 	log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
 	if err := v.reply(conn, err); err != nil {
 		log.Warn("sender did not wait for the reply", "err", err)
@@ -77,6 +77,20 @@ func (v *receiver) reply(conn net.Conn, err error) error {
 
 // receive runs `zfs receive` on a stream that begins as it was announced, and looks whether the snapshot has arrived.
 func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn) error {
+	dataset, props := v.a.home(v.q.Volume), map[string]string(nil)
+	if v.first {
+		props = v.identity()
+	} else {
+		dataset = v.c.Dataset
+	}
+	if err := v.take(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, in, conn); err != nil {
+		return v.explain(err, dataset)
+	}
+	return v.arrived(ctx)
+}
+
+// take passes a stream on to `zfs receive` and makes sure that it is the one that was announced, and whole.
+func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.Reader, conn net.Conn) error {
 	head, raw, err := stream.ReadHead(in)
 	if err != nil {
 		return errorf(CodeRefused, "the stream cannot be read: %w", err)
@@ -84,24 +98,20 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn
 	if head.To != v.q.To || v.q.Token == "" && head.From != v.q.Base {
 		return errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
 	}
-	dataset, props := v.a.home(v.q.Volume), map[string]string(nil)
-	if v.first {
-		props = v.identity()
-	} else {
-		dataset = v.c.Dataset
+	ring, err := stream.NewRing(v.a.o.Ring)
+	if err != nil {
+		return err
 	}
 	tail := &stream.Tail{R: in}
-	err = v.z.Receive(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, &incoming{head: raw, tail: tail, conn: conn})
-	if err == nil || errors.Is(err, zfs.ErrWarning) {
-		if err != nil { // a complaint about a property: what was set is looked at afterwards
-			v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
-		}
-		err = v.ended(tail)
+	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: ring, conn: conn})
+	if errors.Is(err, zfs.ErrWarning) { // a complaint about a property: what was set is looked at afterwards
+		v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
+		err = nil
 	}
 	if err != nil {
-		return v.explain(err, dataset)
+		return err
 	}
-	return v.arrived(ctx)
+	return v.ended(tail)
 }
 
 // incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
@@ -109,6 +119,7 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn
 type incoming struct {
 	head []byte
 	tail *stream.Tail
+	ring *stream.Ring
 	conn net.Conn
 }
 
@@ -122,14 +133,14 @@ func (r *incoming) Read(p []byte) (int, error) {
 	return r.tail.Read(p)
 }
 
-// WriteTo passes the whole stream on in large chunks.
+// WriteTo passes the whole stream on by way of the ring, so that the network does not wait while the pool does.
 func (r *incoming) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(r.head)
 	r.head = r.head[n:]
 	if err != nil {
 		return int64(n), err
 	}
-	m, err := r.tail.WriteTo(w)
+	m, err := r.ring.Carry(w, r.tail.Fill, func() { _ = r.Close() }) // it fails only if the connection is gone
 	return int64(n) + m, err
 }
 

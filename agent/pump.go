@@ -1,71 +1,20 @@
 package agent
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
-	"net/http"
-	"time"
 
 	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
 )
 
-// protocol is what the connection of a stream is upgraded to: frames both ways, data to the target, its reply back.
-const protocol = "drover-stream"
-
 // receiveReply is the target's last word on a stream, or its only one if the snapshot is there already.
 type receiveReply struct {
 	Copy  *state.Copy `json:",omitempty"`
 	Error *Error      `json:",omitempty"`
-}
-
-func newStreamClient(config *tls.Config) *http.Client {
-	t := newTransport(config)
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: keepAlive}
-	t.DialContext = dialer.DialContext
-	t.TLSClientConfig.DynamicRecordSizingDisabled = true
-	return &http.Client{Transport: t}
-}
-
-// offer asks the agent at addr to receive a stream. It returns the connection to write it to, or the target's copy if that
-// has the snapshot already.
-func (a *Agent) offer(ctx context.Context, addr string, q receiveRequest) (io.ReadWriteCloser, *state.Copy, error) {
-	body, err := json.Marshal(q)
-	if err != nil {
-		return nil, nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+pathReceive, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, err
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", protocol)
-	resp, err := a.streams.Do(req)
-	if err != nil {
-		return nil, nil, errorf(CodeUnreachable, "agent %s does not answer: %w", addr, unwrapURL(err))
-	}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		conn, ok := resp.Body.(io.ReadWriteCloser)
-		if !ok {
-			return nil, nil, errors.Join(errors.New("the connection cannot be written to"), resp.Body.Close())
-		}
-		return conn, nil, nil
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil, decodeError(req, resp)
-	}
-	var reply receiveReply
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&reply); err != nil || reply.Copy == nil {
-		return nil, nil, errorf(CodeInternal, "agent %s: the reply cannot be read: %w", addr, err)
-	}
-	return nil, reply.Copy, nil
 }
 
 // readReply reads the target's reply. A connection that breaks before is unknown: the guid on the target will tell.

@@ -44,7 +44,7 @@ func (a *Agent) serveReceive(ctx context.Context, w http.ResponseWriter, r *http
 	case there:
 		a.write(w, http.StatusOK, receiveReply{Copy: v.c})
 	default:
-		v.takeOver(ctx, w)
+		v.takeOver(ctx, w, v.receive)
 	}
 }
 

@@ -221,7 +221,7 @@ func (b *bench) sender() sender {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return sender{&Agent{streams: newStreamClient(config), log: slog.New(slog.DiscardHandler)}, b.t}
+	return sender{&Agent{streams: newStreamDialer(config), log: slog.New(slog.DiscardHandler)}, b.t}
 }
 
 // give offers a stream, writes what f writes, and returns the target's reply.

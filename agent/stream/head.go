@@ -64,17 +64,12 @@ func (t *Tail) watch(p []byte) {
 	t.n = min(HeadSize, t.n+len(p))
 }
 
-// WriteTo passes everything on in R's large chunks.
-func (t *Tail) WriteTo(w io.Writer) (int64, error) {
-	return t.R.WriteTo(writerFunc(func(p []byte) (int, error) {
-		t.watch(p)
-		return w.Write(p)
-	}))
+// Fill reads as [Reader.Fill] does.
+func (t *Tail) Fill(p []byte) (int, error) {
+	n, err := t.R.Fill(p)
+	t.watch(p[:n])
+	return n, err
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // Ended reports whether the last record is the one that ends the stream of a snapshot.
 func (t *Tail) Ended(to state.GUID) bool {

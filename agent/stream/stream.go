@@ -145,35 +145,13 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, r.err
 }
 
-// WriteTo passes all data on in chunks of up to ChunkSize: a TLS connection hands out no more than 16 KiB at a time, and a
-// write of that size costs a system call each.
-func (r *Reader) WriteTo(w io.Writer) (int64, error) {
-	buf := make([]byte, ChunkSize)
-	var total int64
-	for {
-		n, err := r.fill(buf)
-		if n > 0 {
-			m, werr := w.Write(buf[:n])
-			total += int64(m)
-			if werr != nil {
-				return total, werr
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-}
-
-// fill reads the rest of the current frame, as far as it fits; waiting for more would hold back what has arrived.
-func (r *Reader) fill(buf []byte) (int, error) {
-	n, err := r.Read(buf)
-	for err == nil && r.left > 0 && n < len(buf) {
+// Fill reads the rest of the current frame, as far as it fits: a TLS connection hands out no more than 16 KiB at a time, and
+// a write of that size costs a system call each. Waiting for more than a frame would hold back what has arrived.
+func (r *Reader) Fill(p []byte) (int, error) {
+	n, err := r.Read(p)
+	for err == nil && r.left > 0 && n < len(p) {
 		var m int
-		m, err = r.Read(buf[n:])
+		m, err = r.Read(p[n:])
 		n += m
 	}
 	return n, err

@@ -25,6 +25,23 @@ func framed(t *testing.T, data []byte, finish func(*Writer) error) []byte {
 	return b.Bytes()
 }
 
+// drain passes on what fill gives until it ends.
+func drain(w io.Writer, fill func([]byte) (int, error)) error {
+	buf := make([]byte, ChunkSize/3)
+	for {
+		n, err := fill(buf)
+		if _, werr := w.Write(buf[:n]); werr != nil {
+			return werr
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 func TestWhatIsSentArrives(t *testing.T) {
 	for _, size := range []int{0, 1, ChunkSize - 1, ChunkSize, ChunkSize + 1, 3*ChunkSize + 7} {
 		data := bytes.Repeat([]byte("abcdefg"), size/7+1)[:size]
@@ -160,7 +177,7 @@ func TestTail(t *testing.T) {
 		wire := framed(t, c.data, (*Writer).End)
 		pieces, whole := &Tail{R: NewReader(bytes.NewReader(wire))}, &Tail{R: NewReader(bytes.NewReader(wire))}
 		_, err1 := io.Copy(struct{ io.Writer }{io.Discard}, iotest.OneByteReader(pieces))
-		_, err2 := io.Copy(io.Discard, whole)
+		err2 := drain(io.Discard, whole.Fill)
 		if err1 != nil || err2 != nil || pieces.Ended(7) != c.want || whole.Ended(7) != c.want || whole.Ended(8) {
 			t.Errorf("%s: %v %v, %v %v", name, pieces.Ended(7), whole.Ended(7), err1, err2)
 		}
@@ -174,7 +191,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		r := NewReader(bytes.NewReader(wire))
 		var got bytes.Buffer
-		_, err := r.WriteTo(&got)
+		err := drain(&got, r.Fill)
 		again, err2 := io.ReadAll(iotest.OneByteReader(NewReader(bytes.NewReader(wire))))
 		if (err == nil) != (err2 == nil) || !bytes.Equal(got.Bytes(), again) {
 			t.Fatalf("two ways to read disagree: %v, %v", err, err2)

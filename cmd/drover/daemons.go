@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drover-project/drover/agent"
+	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/controller"
 	"github.com/drover-project/drover/state"
@@ -18,6 +19,7 @@ func (c *cli) agent() *cobra.Command {
 	var o agent.Options
 	var hostname string
 	var timeout time.Duration
+	var ring int
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "run a node's agent: it observes the node's datasets and carries out steps on them",
@@ -33,6 +35,7 @@ func (c *cli) agent() *cobra.Command {
 			if id, _, err := certs.Show(o.Certs); err == nil && id.Role != certs.Agent {
 				return fmt.Errorf("%s holds the certificate of %s %s: an agent needs one of role agent (drover certs issue agent NAME --host ADDRESS)", o.Certs, id.Role, id.Name)
 			}
+			o.Ring = ring << 20
 			o.Hostname, o.Log = state.Hostname(hostname), c.log()
 			o.ZFS = zfs.Options{Log: o.Log, Timeout: timeout}
 			a, err := agent.New(o)
@@ -50,6 +53,7 @@ func (c *cli) agent() *cobra.Command {
 	f.StringVar(&o.Advertise, "advertise", "", "host:port under which other agents reach this one (default: where it listens)")
 	f.StringVar(&o.Certs, "certs", "/etc/drover/certs", "folder with tls.crt, tls.key and ca.crt of role agent")
 	f.StringVar(&o.Dir, "dir", "/var/lib/drover", "folder for locks, routes and measured rates")
+	f.IntVar(&ring, "ring", stream.DefaultRing>>20, "most MiB of an incoming stream that wait in memory while the pool is busy, 2 to 256")
 	f.BoolVar(&o.Immutable, "immutable", false, "make the folders of unmounted volumes immutable (Linux, root)")
 	f.DurationVar(&timeout, "zfs-timeout", time.Minute, "how long a short zfs command may take before its outcome counts as unknown")
 	return cmd
