@@ -14,10 +14,9 @@ import (
 // ahead is what a visit has found out under its lock while the copy was still being read. It is used once: a second question
 // is asked anew.
 type ahead struct {
-	target   usage.Target
-	seen     *usage.Report // who uses target
-	root     *rootFacts
-	datasets []string // of the whole pool
+	target usage.Target
+	seen   *usage.Report // who uses target
+	root   *rootFacts
 }
 
 // read reads the copy and, beside it, what else the deed rests on.
@@ -92,7 +91,7 @@ func (v *visit) use(ctx context.Context, f *facts) error {
 func (v *visit) users(ctx context.Context) (usage.Report, error) {
 	seen := v.ahead.seen
 	v.ahead.seen = nil
-	if seen != nil && v.ahead.target == target(v.c) {
+	if seen != nil && v.ahead.target.Equal(target(v.c)) {
 		return *seen, nil
 	}
 	return v.a.look(ctx, []state.Copy{*v.c})
@@ -110,9 +109,4 @@ func (v *visit) root(ctx context.Context) (rootFacts, error) {
 		return *root, nil
 	}
 	return v.a.readRoot(ctx)
-}
-
-func (v *visit) listAhead(ctx context.Context) (err error) {
-	v.ahead.datasets, err = v.z.Datasets(ctx, v.a.poolName())
-	return err
 }

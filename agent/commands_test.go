@@ -74,7 +74,7 @@ func TestCommandsOfACutover(t *testing.T) {
 		got[step.Kind] = counted.take()
 	}
 	want := map[state.StepKind]int{
-		state.Fence:         10, // get, list, holds; all datasets; set, snapshot, unmount; get, list, holds
+		state.Fence:         9,  // get, list, holds; set, snapshot, unmount; get, list, holds
 		state.LastIncrement: 13, // get, list, holds, hold, sync, send; at the target get, list, holds, receive, get, list, holds
 		state.ReleaseVolume: 4,  // get, list, holds; set
 		state.Promote:       8,  // sync; get, list, holds; the root; set; mount, hold

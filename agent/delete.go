@@ -22,7 +22,7 @@ func (v *visit) deleteOld(ctx context.Context) error {
 	if err := v.onlyOurHolds(ctx); err != nil {
 		return err
 	}
-	if err := v.childless(ctx); err != nil {
+	if err := v.noClones(ctx); err != nil {
 		return err
 	}
 	if err := v.a.remember(ctx, v.z, v.c); err != nil {
@@ -65,21 +65,47 @@ func (v *visit) onlyOurHolds(ctx context.Context) error {
 	return nil
 }
 
-// snapshots returns the full names of the copy's snapshots.
+// noClones refuses if somebody works with a clone of one of its snapshots.
+func (v *visit) noClones(ctx context.Context) error {
+	clones, err := v.z.Clones(ctx, v.c.Dataset)
+	if err != nil {
+		return err
+	}
+	for snapshot, names := range clones {
+		return errorf(CodeRefused, "%s is a clone of %s: promote or destroy the clone, then it can be deleted", names[0], snapshot).about(v.c)
+	}
+	return nil
+}
+
+// snapshots returns the full names of the copy's snapshots and its children's.
 func (v *visit) snapshots() []string {
 	var names []string
-	for _, s := range v.c.Snapshots {
-		names = append(names, v.c.Dataset+"@"+s.Name)
+	for _, p := range v.c.Parts() {
+		for _, s := range p.Snapshots {
+			names = append(names, p.Dataset+"@"+s.Name)
+		}
+	}
+	return names
+}
+
+// held returns those of the snapshots that Drover holds.
+func (v *visit) held() []string {
+	var names []string
+	for _, p := range v.c.Parts() {
+		for _, s := range p.Snapshots {
+			if s.Held {
+				names = append(names, p.Dataset+"@"+s.Name)
+			}
+		}
 	}
 	return names
 }
 
 // toTrash unmounts the copy and renames it, which can be undone. A copy that a crash left there already stays.
 func (v *visit) toTrash(ctx context.Context) error {
-	if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
+	if err := v.a.unmountTree(ctx, v.z, v.c); err != nil {
 		return err
 	}
-	v.c.Mounted = false
 	suffix := ".trash-" + v.c.Epoch.String()
 	if strings.HasSuffix(v.c.Dataset, suffix) {
 		return nil
@@ -104,11 +130,8 @@ func (v *visit) destroyTrash(ctx context.Context) error {
 	if err := unmounted(v.c, f); err != nil {
 		return err
 	}
-	for _, s := range v.c.Snapshots {
-		if !s.Held {
-			continue
-		}
-		if err := v.z.ReleaseHold(ctx, zfs.Tag, v.c.Dataset+"@"+s.Name); err != nil {
+	if held := v.held(); len(held) > 0 {
+		if err := v.z.ReleaseHold(ctx, zfs.Tag, held...); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/drover-project/drover/state"
@@ -92,6 +93,33 @@ func unchanged(c *state.Copy, guid state.GUID) *Error {
 	return nil
 }
 
+// unchangedBelow refuses if a child holds anything beyond what a release says.
+func unchangedBelow(c *state.Copy, below string) *Error {
+	for i := range c.Children {
+		d := &c.Children[i]
+		switch {
+		case len(d.Snapshots) == 0:
+			return errorf(CodeRefused, "%s/%s has no snapshot", c.Dataset, d.Path).about(c)
+		case d.Written != 0:
+			return errorf(CodeRefused, "%d bytes were written to %s/%s since its snapshot %s", d.Written, c.Dataset, d.Path, d.Snapshots[len(d.Snapshots)-1].Name).about(c)
+		}
+	}
+	if c.Below() != below {
+		return errorf(CodeRefused, "the datasets below %s and their newest snapshots are not those of the release", c.Dataset).about(c)
+	}
+	return nil
+}
+
+// inherits refuses while a child does not follow the copy's readonly.
+func inherits(c *state.Copy) *Error {
+	for _, d := range c.Children {
+		if d.Properties["readonly"] == "off" || c.Readonly && !d.Readonly {
+			return errorf(CodeRefused, "%s/%s has a readonly=off of its own and can be written to: zfs inherit readonly %s/%s", c.Dataset, d.Path, c.Dataset, d.Path).about(c)
+		}
+	}
+	return nil
+}
+
 // fence: (primary,e) -> (fenced,e), readonly. Nobody may use it, and its last snapshot must not have been taken before. A
 // step that expects (fenced,e) finishes a fence that was cut short before its snapshot.
 func fence(c *state.Copy, s state.Step, f facts) (*change, *Error) {
@@ -108,6 +136,12 @@ func fence(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 	if named(c, s.Snapshot) != nil {
 		return nil, errorf(CodeRefused, "snapshot %s is there already, from before the fence", s.Snapshot).about(c)
 	}
+	if why := c.Unmovable(); why != "" {
+		return nil, errorf(CodeRefused, "%s", why).about(c)
+	}
+	if err := inherits(c); err != nil {
+		return nil, err
+	}
 	return &change{role: state.Fenced, epoch: c.Epoch, readonly: true}, nil
 }
 
@@ -116,7 +150,7 @@ func release(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 	if s.Release == nil || s.Peer == "" || s.Epoch.IsZero() {
 		return nil, errorf(CodeBadRequest, "a release names its target, epoch and snapshot")
 	}
-	to := state.Release{From: f.node, To: s.Peer, Epoch: s.Epoch, GUID: s.Release.GUID}
+	to := state.Release{From: f.node, To: s.Peer, Epoch: s.Epoch, GUID: s.Release.GUID, Below: s.Release.Below}
 	if s.Expect.Role == state.Fenced && already(c, s, state.Released, s.Expect.Epoch) && givenTo(c, to) {
 		return nil, nil
 	}
@@ -124,6 +158,12 @@ func release(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 		return nil, err
 	}
 	if err := unchanged(c, to.GUID); err != nil {
+		return nil, err
+	}
+	if err := unchangedBelow(c, to.Below); err != nil {
+		return nil, err
+	}
+	if err := inherits(c); err != nil {
 		return nil, err
 	}
 	switch {
@@ -141,7 +181,7 @@ func release(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 
 // givenTo reports whether c records exactly this release. From is this node either way.
 func givenTo(c *state.Copy, r state.Release) bool {
-	return c.Release != nil && c.Release.To == r.To && c.Release.Epoch == r.Epoch && c.Release.GUID == r.GUID
+	return c.Release != nil && c.Release.To == r.To && c.Release.Epoch == r.Epoch && c.Release.GUID == r.GUID && c.Release.Below == r.Below
 }
 
 // leadGivenTo reports whether the lead was given to the same node at the same epoch; its snapshot is another one.
@@ -168,18 +208,28 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 		return nil, errorf(CodeRefused, "it was released at epoch %s, not %s", s.Release.Epoch, s.Epoch).about(c)
 	case !state.MaxEpoch(c.Epoch, f.refused, f.taken).Less(s.Epoch):
 		return nil, errorf(CodeRefused, "epoch %s is not above what it has been (%s, %s) and has sworn off (%s)", s.Epoch, c.Epoch, f.taken, f.refused).about(c)
-	case c.Receiving || c.ResumeToken != "":
+	case c.Receiving || halfReceived(c):
 		return nil, errorf(CodeBusy, "it is still receiving").about(c)
 	case follows(s) && (f.lead == nil || f.lead.Role != state.Primary || f.lead.Epoch != s.Epoch):
 		return nil, errorf(CodeRefused, "it follows volume %s, which is not primary at %s here", s.Lead, s.Epoch).about(c)
+	case len(c.KeysMissing()) > 0:
+		return nil, errorf(CodeRefused, "the key of %s is not loaded: zfs load-key -r %s", strings.Join(c.KeysMissing(), ", "), c.Dataset).about(c)
 	}
 	if err := unchanged(c, s.Release.GUID); err != nil {
+		return nil, err
+	}
+	if err := unchangedBelow(c, s.Release.Below); err != nil {
 		return nil, err
 	}
 	if err := unmounted(c, f); err != nil {
 		return nil, err
 	}
 	return &change{role: state.Primary, epoch: s.Epoch}, nil
+}
+
+// halfReceived reports whether a stream into the copy or one of its children was cut.
+func halfReceived(c *state.Copy) bool {
+	return slices.ContainsFunc(c.Parts(), func(p *state.Copy) bool { return p.ResumeToken != "" })
 }
 
 // swearOff says whether the node may refuse the step's epoch for ever: only if no copy of the volume here can have had it.
@@ -321,6 +371,23 @@ func superseded(c *state.Copy, s state.Step, peer *state.Copy) *Error {
 	return nil
 }
 
+// supersededBelow refuses unless the primary holds the newest snapshot of each child, and nothing was written since.
+func supersededBelow(c *state.Copy, s state.Step, peer *state.Copy) *Error {
+	for _, path := range c.Paths()[1:] {
+		d, its := c.Part(path), peer.Part(path)
+		newest := d.Newest()
+		switch {
+		case c.Child(path).Device || its == nil:
+			return errorf(CodeRefused, "%s is not on the primary at node %s: rename it away, or destroy it by hand", d.Dataset, s.Peer).about(c)
+		case newest == nil || its.Find(newest.GUID) == nil:
+			return errorf(CodeRefused, "the newest snapshot of %s is not on the primary at node %s", d.Dataset, s.Peer).about(c)
+		case d.Written != 0:
+			return errorf(CodeRefused, "%d bytes were written to %s since its snapshot %s, which the primary does not have", d.Written, d.Dataset, newest.Name).about(c)
+		}
+	}
+	return nil
+}
+
 // deletable refuses unless the retired copy c holds nothing that the primary, asked afresh, does not have, and nobody uses it.
 func deletable(c *state.Copy, s state.Step, f facts, peer *state.Copy) *Error {
 	if err := expected(c, s, state.Retired); err != nil {
@@ -329,12 +396,15 @@ func deletable(c *state.Copy, s state.Step, f facts, peer *state.Copy) *Error {
 	if err := superseded(c, s, peer); err != nil {
 		return err
 	}
+	if err := supersededBelow(c, s, peer); err != nil {
+		return err
+	}
 	switch {
 	case c.GraceServed < s.Grace:
 		return errorf(CodeRefused, "its grace is %s, of which %s are served", s.Grace, c.GraceServed).about(c)
 	case c.Written != 0:
 		return errorf(CodeRefused, "%d bytes were written since its snapshot %s, which the primary does not have", c.Written, c.Newest().Name).about(c)
-	case c.Receiving || c.ResumeToken != "":
+	case c.Receiving || halfReceived(c):
 		return errorf(CodeRefused, "it holds a half-received stream").about(c)
 	}
 	if err := unused(c, f); err != nil {
@@ -353,8 +423,10 @@ func unused(c *state.Copy, f facts) *Error {
 
 // unmounted refuses while the dataset is mounted in any namespace.
 func unmounted(c *state.Copy, f facts) *Error {
-	if c.Mounted {
-		return errorf(CodeBusy, "it is mounted at %s; unmount it", c.Mountpoint).about(c)
+	for _, p := range c.Parts() {
+		if p.Mounted {
+			return errorf(CodeBusy, "it is mounted at %s; unmount it", p.Mountpoint).about(c)
+		}
 	}
 	return unmountable(c, f)
 }

@@ -17,8 +17,8 @@ func TestWholeHandover(t *testing.T) {
 	if r.Peer.Find(r.Copy.Newest().GUID) == nil || r.Peer.Role != state.Standby || !r.Peer.Readonly || r.Peer.Mounted {
 		t.Fatalf("after the full stream the target is %+v", r.Peer)
 	}
-	if r.Peer.Properties["recordsize"] != "" || r.Peer.Quota != 0 {
-		t.Errorf("properties came though none were asked for: %v", r.Peer.Properties)
+	if r.Peer.Properties["recordsize"] != "16384" || r.Peer.Quota != 0 {
+		t.Errorf("what is set on the source is not there, or its quota came too early: %v", r.Peer.Properties)
 	}
 	for k := 1; k <= 3; k++ {
 		h.from.write(h.v, "first", "more")

@@ -77,12 +77,7 @@ func (v *receiver) reply(conn net.Conn, err error) error {
 
 // receive runs `zfs receive` on a stream that begins as it was announced, and looks whether the snapshot has arrived.
 func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn) error {
-	dataset, props := v.a.home(v.q.Volume), map[string]string(nil)
-	if v.first {
-		props = v.identity()
-	} else {
-		dataset = v.c.Dataset
-	}
+	dataset, props := v.destination()
 	if err := v.take(ctx, zfs.ReceiveRequest{Dataset: dataset, Properties: props}, in, conn); err != nil {
 		return v.explain(err, dataset)
 	}

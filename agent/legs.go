@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/drover-project/drover/state"
@@ -8,7 +10,8 @@ import (
 )
 
 // This file decides what to send, purely. A volume travels in legs of one snapshot each: a full stream of the oldest, then
-// one increment per snapshot, so that the snapshots of other tools arrive too and every OpenZFS version takes them.
+// one increment per snapshot, so that the snapshots of other tools arrive too and every OpenZFS version takes them. Each dataset
+// of a copy has legs of its own, those of a parent before those of what is below it.
 
 // leg is one stream.
 type leg struct {
@@ -76,6 +79,15 @@ func matches(t zfs.Token, src *state.Copy) (state.Snapshot, bool) {
 	return *to, true
 }
 
+// goalOf returns the snapshot up to which a part is sent when the copy is sent up to the snapshot called name: the one of that name,
+// which one command took of all. A child that was made after it comes with the next one. After a fence it is the newest.
+func goalOf(part *state.Copy, name string, last bool) *state.Snapshot {
+	if last {
+		return part.Newest()
+	}
+	return named(part, name)
+}
+
 // receiveRequest is the head of a stream from agent to agent: everything that the target needs to refuse it before a byte
 // of data.
 type receiveRequest struct {
@@ -84,6 +96,7 @@ type receiveRequest struct {
 	Lead       state.VolumeName `json:",omitempty"`
 	From       state.NodeID     // the sender
 	Epoch      state.Epoch      // of the sender's copy
+	Child      string           `json:",omitempty"` // path below the copy's dataset; "" for the copy itself
 	To         state.GUID       // the snapshot that the stream carries
 	Base       state.GUID       // 0 for a full stream
 	Token      string           `json:",omitempty"` // the half-received stream that this one resumes
@@ -92,8 +105,100 @@ type receiveRequest struct {
 	Reclaim    state.Reclaim     `json:",omitempty"`
 	Properties map[string]string `json:",omitempty"` // for a first copy
 	Bytes      int64             `json:",omitempty"` // estimate; 0 if room need not be checked
+	Settled    *settledPart      `json:",omitempty"` // what the dataset is like at its source, outside of a cutover
 	Tidy       string            `json:",omitempty"` // older snapshots whose names begin so go when this one is there
-	Keep       state.GUID        `json:",omitempty"` // but not this one
+	Keep       []state.GUID      `json:",omitempty"` // but not these
+}
+
+// settledPart is what a dataset of a standby takes over from its source beside the data.
+type settledPart struct {
+	Properties map[string]string `json:",omitempty"` // the local ones among zfs.Carried
+	Limits     map[string]string `json:",omitempty"` // quotas and reservations, for after its promotion
+	Mountpoint string            `json:",omitempty"` // a child's own: "none", or relative to the copy's; "" if it inherits
+	Off        bool              `json:",omitempty"` // canmount=off, which is a person's wish
+	Readonly   bool              `json:",omitempty"` // a child's own readonly=on, which is a person's wish too
+}
+
+// settledOf describes a part of a copy to the target. The refquota of the copy itself is the manifest's.
+func settledOf(c *state.Copy, path string) *settledPart {
+	p := c.Part(path)
+	s := &settledPart{Properties: own(p.Properties, zfs.Carried...), Limits: own(p.Properties, zfs.Limits...)}
+	if path == "" {
+		delete(s.Limits, "refquota")
+		return s
+	}
+	s.Off, s.Readonly = p.Properties["canmount"] == "off", p.Properties["readonly"] == "on"
+	if at := p.Properties["mountpoint"]; at != "" {
+		s.Mountpoint = strings.TrimPrefix(at, c.Mountpoint+"/")
+	}
+	return s
+}
+
+func (s *settledPart) check() *Error {
+	for name := range s.Properties {
+		if !slices.Contains(zfs.Carried, name) {
+			return errorf(CodeBadRequest, "property %.200q does not travel", name)
+		}
+	}
+	for name := range s.Limits {
+		if !slices.Contains(zfs.Limits, name) {
+			return errorf(CodeBadRequest, "property %.200q is no limit", name)
+		}
+	}
+	if s.Mountpoint != "" && !childPath.MatchString(s.Mountpoint) {
+		return errorf(CodeBadRequest, "mountpoint %.200q is not below the volume's", s.Mountpoint)
+	}
+	return nil
+}
+
+// properties are what a part of a standby should have set locally, beside its identity.
+func (s *settledPart) properties(path, mountpoint string) map[string]string {
+	props := maps.Clone(s.Properties)
+	if props == nil {
+		props = map[string]string{}
+	}
+	if len(s.Limits) > 0 {
+		props[zfs.PropLimits] = zfs.FormatLimits(s.Limits)
+	}
+	if path == "" {
+		return props
+	}
+	props["canmount"] = "noauto"
+	if s.Off {
+		props["canmount"] = "off"
+	}
+	if s.Readonly {
+		props["readonly"] = "on"
+	}
+	switch s.Mountpoint {
+	case "":
+	case "none":
+		props["mountpoint"] = "none"
+	default:
+		props["mountpoint"] = mountpoint + "/" + s.Mountpoint
+	}
+	return props
+}
+
+// differing compares what a part has with what it should have: what to set, and what to inherit again.
+func (s *settledPart) differing(part *state.Copy, path, mountpoint string) (set map[string]string, inherit []string) {
+	want, have := s.properties(path, mountpoint), maps.Clone(part.Properties)
+	if len(part.Limits) > 0 {
+		have[zfs.PropLimits] = zfs.FormatLimits(part.Limits)
+	}
+	settles := append([]string{zfs.PropLimits}, zfs.Carried...)
+	if path != "" {
+		settles = append(settles, "canmount", "readonly", "mountpoint")
+	}
+	set = map[string]string{}
+	for _, name := range settles {
+		if w, ok := want[name]; ok && have[name] != w {
+			set[name] = w
+		} else if _, has := have[name]; has && !ok {
+			inherit = append(inherit, name)
+		}
+	}
+	return set, inherit
 }
 
 func (q *receiveRequest) check() *Error {
@@ -102,38 +207,51 @@ func (q *receiveRequest) check() *Error {
 		return err
 	}
 	if q.Volume == "" || q.UUID == "" || q.From == "" || q.To == 0 || q.Epoch.IsZero() || !flagsForm.MatchString(q.SendFlags) ||
-		q.Bytes < 0 || q.Tidy != "" && !strings.HasPrefix(q.Tidy, "drover-") {
+		q.Bytes < 0 || q.Tidy != "" && !strings.HasPrefix(q.Tidy, "drover-") || q.Child != "" && !childPath.MatchString(q.Child) {
 		return errorf(CodeBadRequest, "the stream's head is incomplete or malformed")
 	}
-	return nil
+	if q.Settled == nil {
+		return nil
+	}
+	return q.Settled.check()
 }
 
-// receivable decides whether a stream may be received onto c, nil if there is no copy, after what q.Discard names has gone.
-// It reports true if the snapshot is there already.
+// receivable decides whether a stream may be received onto c or one of its children, c nil if there is no copy, after what
+// q.Discard names has gone. It reports true if the snapshot is there already.
 func receivable(c *state.Copy, q receiveRequest, taken state.Epoch) (bool, *Error) {
-	if c == nil {
-		switch {
-		case q.Base != 0 || q.Token != "":
-			return false, errorf(CodeUnexpected, "there is no copy to add to")
-		case q.Epoch.Less(taken):
-			return false, errorf(CodeRefused, "a copy here has been at epoch %s; the sender is at %s and out of date", taken, q.Epoch)
-		}
-		return false, nil
-	}
 	switch {
+	case c == nil && (q.Base != 0 || q.Token != "" || q.Child != ""):
+		return false, errorf(CodeUnexpected, "there is no copy to add to")
+	case c == nil && q.Epoch.Less(taken):
+		return false, errorf(CodeRefused, "a copy here has been at epoch %s; the sender is at %s and out of date", taken, q.Epoch)
+	case c == nil:
+		return false, nil
 	case c.UUID != q.UUID || c.Role != state.Standby:
 		return false, errorf(CodeUnexpected, "it is (%s, %s), not a standby", c.Role, c.Epoch).about(c)
 	case !c.Readonly:
 		return false, errorf(CodeRefused, "it is a standby, but readonly was switched off by hand; set it aside").about(c)
 	case q.Epoch.Less(c.Epoch):
 		return false, errorf(CodeRefused, "it is at epoch %s; the sender is at %s and out of date", c.Epoch, q.Epoch).about(c)
-	case c.Find(q.To) != nil:
+	}
+	return fits(c, c.Part(q.Child), q)
+}
+
+// fits decides whether a stream is one for a part of the standby c, nil if the stream makes it.
+func fits(c, part *state.Copy, q receiveRequest) (bool, *Error) {
+	switch {
+	case part == nil && (q.Base != 0 || q.Token != ""):
+		return false, errorf(CodeUnexpected, "there is no %s/%s to add to", c.Dataset, q.Child).about(c)
+	case part == nil:
+		return false, nil
+	case q.Child != "" && (c.Child(q.Child).Device || c.Child(q.Child).Claims != ""):
+		return false, errorf(CodeInTheWay, "%s is not this volume's: rename it", part.Dataset).about(c)
+	case part.Find(q.To) != nil:
 		return true, nil
-	case c.ResumeToken != q.Token:
+	case part.ResumeToken != q.Token:
 		return false, errorf(CodeUnexpected, "its half-received stream is another one").about(c)
 	case q.Token == "" && q.Base == 0:
 		return false, errorf(CodeUnexpected, "there is a copy already").about(c)
-	case q.Base != 0 && c.Find(q.Base) == nil:
+	case q.Base != 0 && part.Find(q.Base) == nil:
 		return false, errorf(CodeUnexpected, "it does not have the stream's base").about(c)
 	}
 	return false, nil

@@ -14,6 +14,7 @@ var (
 	uuidForm     = regexp.MustCompile(`^[0-9a-z][0-9a-z-]{0,63}$`)
 	nodeForm     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,63}$`)
 	datasetName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9][A-Za-z0-9_.:-]*)*$`)
+	childPath    = regexp.MustCompile(`^[A-Za-z0-9_:-][A-Za-z0-9_.:-]*(/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*)*$`)
 	snapshotName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$`)
 	propertyName = regexp.MustCompile(`^[a-z][a-z0-9_]*$|^[a-z0-9][a-z0-9._-]*:[a-z0-9._-]+$`)
 	flagsForm    = regexp.MustCompile(`^(-[Lcew]+)?$`)
@@ -32,6 +33,7 @@ func checkStep(s state.Step) *Error {
 		"UUID " + string(s.UUID):       s.UUID != "" && !uuidForm.MatchString(string(s.UUID)),
 		"Peer " + string(s.Peer):       s.Peer != "" && !nodeForm.MatchString(string(s.Peer)),
 		"Dataset " + s.Dataset:         s.Dataset != "" && !datasetName.MatchString(s.Dataset),
+		"Child " + s.Child:             s.Child != "" && !childPath.MatchString(s.Child),
 		"Snapshot " + s.Snapshot:       s.Snapshot != "" && !snapshotName.MatchString(s.Snapshot),
 		"PeerAddress":                  s.PeerAddress != "" && !isAddress(s.PeerAddress),
 		"Quota below 0":                s.Quota < 0,

@@ -60,10 +60,16 @@ func (a *Agent) complete(c *state.Copy) {
 	c.Receiving = c.Role == state.Standby && (a.under.receiving(c.UUID) || a.locks.orphaned(c.UUID))
 }
 
+// target is a copy and all that is below it.
 func target(c *state.Copy) usage.Target {
 	t := usage.Target{Dataset: c.Dataset}
 	if c.Mounted {
 		t.Path = c.Mountpoint
+	}
+	for _, d := range c.Children {
+		if d.Mounted {
+			t.Below = append(t.Below, d.Mountpoint)
+		}
 	}
 	return t
 }

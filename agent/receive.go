@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"strings"
 
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
@@ -15,7 +17,7 @@ type receiver struct {
 	z     *zfs.ZFS // its children hold the volume's lock
 	q     receiveRequest
 	c     *state.Copy // nil before a first stream
-	first bool        // the dataset is made by this stream
+	first bool        // the dataset, the copy's or a child's, is made by this stream
 }
 
 // serveReceive checks an offered stream under the volume's lock, then takes the connection over and receives.
@@ -71,16 +73,34 @@ func (v *receiver) admit(ctx context.Context) (bool, error) {
 	if refused != nil || there {
 		return there, asErr(refused)
 	}
-	v.first = v.c == nil
+	v.first = v.c.Part(v.q.Child) == nil
+	if v.c != nil {
+		if _, err := follow(ctx, v.z, v.c); err != nil {
+			return false, err
+		}
+	}
 	return false, v.room(ctx)
+}
+
+// destination says where the stream goes, and what is set there before it: of a first copy everything, so that a half-received one is
+// known for what it is.
+func (v *receiver) destination() (dataset string, props map[string]string) {
+	switch {
+	case v.c == nil:
+		return v.a.home(v.q.Volume), v.identity()
+	case v.first:
+		return v.c.Dataset + "/" + v.q.Child, v.childIdentity()
+	}
+	return v.c.Part(v.q.Child).Dataset, nil
 }
 
 // discard drops the half-received stream that the sender cannot resume, if it is still that one.
 func (v *receiver) discard(ctx context.Context) (err error) {
-	if v.c.Role != state.Standby || v.c.ResumeToken != v.q.Discard {
+	part := v.c.Part(v.q.Child)
+	if v.c.Role != state.Standby || part == nil || part.ResumeToken != v.q.Discard {
 		return errorf(CodeUnexpected, "its half-received stream is another one").about(v.c)
 	}
-	v.c, err = v.a.dropPartial(ctx, v.z, v.c)
+	v.c, err = v.a.dropPartial(ctx, v.z, part)
 	return err
 }
 
@@ -118,25 +138,46 @@ func (v *receiver) arrived(ctx context.Context) (err error) {
 	if v.c, err = v.a.find(ctx, v.z, v.q.UUID, v.q.Volume); err != nil {
 		return err
 	}
-	if v.c == nil || v.c.Find(v.q.To) == nil {
+	part := v.c.Part(v.q.Child)
+	if part == nil || part.Find(v.q.To) == nil {
 		return errorf(CodeInternal, "zfs receive ended well, but the snapshot is not there")
 	}
-	if v.c.Role != state.Standby || !v.c.Readonly {
-		return errorf(CodeInternal, "zfs receive ended well, but the copy is (%s, readonly %s), not a standby", v.c.Role, onOff(v.c.Readonly))
+	if v.c.Role != state.Standby || !v.c.Readonly || !part.Readonly {
+		return errorf(CodeInternal, "zfs receive ended well, but the copy is (%s, readonly %s), not a standby", v.c.Role, onOff(v.c.Readonly && part.Readonly))
 	}
 	if v.q.Tidy == "" {
 		return nil
 	}
-	return v.tidy(ctx)
-}
-
-// tidy holds the snapshot, the common one from now on, and lets go of this move's older ones.
-func (v *receiver) tidy(ctx context.Context) error {
-	if err := v.z.Hold(ctx, zfs.Tag, v.c.Dataset+"@"+v.c.Find(v.q.To).Name); err != nil {
+	if err := v.takeAfter(ctx, part); err != nil {
 		return err
 	}
-	if err := dropOlder(ctx, v.z, v.c, v.q.Tidy, v.q.To, v.q.Keep); err != nil {
-		v.a.log.Warn("older snapshots stay", "volume", v.q.Volume, "err", err)
+	return v.tidy(ctx, part)
+}
+
+// takeAfter gives a part the properties that its source has by now.
+func (v *receiver) takeAfter(ctx context.Context, part *state.Copy) error {
+	if v.q.Settled == nil {
+		return nil
+	}
+	set, inherit := v.q.Settled.differing(part, v.q.Child, v.c.Mountpoint)
+	for _, name := range inherit {
+		if err := v.z.Inherit(ctx, part.Dataset, name); err != nil {
+			return err
+		}
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	return v.z.SetEach(ctx, part.Dataset, set)
+}
+
+// tidy holds the snapshot, the common one from now on, and lets go of older ones.
+func (v *receiver) tidy(ctx context.Context, part *state.Copy) error {
+	if err := v.z.Hold(ctx, zfs.Tag, part.Dataset+"@"+part.Find(v.q.To).Name); err != nil {
+		return err
+	}
+	if err := dropOlder(ctx, v.z, part, v.q.Tidy, v.q.To, v.q.Keep); err != nil {
+		v.a.log.Warn("older snapshots stay", "volume", v.q.Volume, "dataset", part.Dataset, "err", err)
 	}
 	c, err := v.a.find(ctx, v.z, v.q.UUID, v.q.Volume)
 	if err == nil && c != nil {
@@ -149,9 +190,10 @@ func (v *receiver) tidy(ctx context.Context) error {
 // copy is known for what it is.
 func (v *receiver) identity() map[string]string {
 	props := (&change{role: state.Standby, epoch: v.q.Epoch, readonly: true}).properties()
-	for name, value := range v.q.Properties {
-		props[name] = value
+	if v.q.Settled != nil {
+		maps.Copy(props, v.q.Settled.properties("", ""))
 	}
+	maps.Copy(props, v.q.Properties)
 	props[zfs.PropVolume] = string(v.q.Volume)
 	props[zfs.PropUUID] = string(v.q.UUID)
 	props[zfs.PropLead] = string(v.q.Lead)
@@ -159,4 +201,23 @@ func (v *receiver) identity() map[string]string {
 	props[zfs.PropSendFlags] = v.q.SendFlags
 	props["mountpoint"] = v.a.mountpoint(v.q.Volume)
 	return props
+}
+
+// childIdentity are the properties of a first child on this node. It inherits all that makes its copy one.
+func (v *receiver) childIdentity() map[string]string {
+	props := map[string]string{"canmount": "noauto"}
+	if v.q.Settled != nil {
+		props = v.q.Settled.properties(v.q.Child, v.c.Mountpoint)
+	}
+	props[zfs.PropSendFlags] = v.q.SendFlags
+	if above := v.c.Part(parent(v.q.Child)); above != nil && above.Encrypted && v.q.SendFlags != rawFlags {
+		props["encryption"] = "off" // as at its source; it would inherit that of its parent here
+	}
+	return props
+}
+
+// parent returns the path above a child's; "" is the copy itself.
+func parent(child string) string {
+	at := strings.LastIndexByte(child, '/')
+	return child[:max(at, 0)]
 }

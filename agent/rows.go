@@ -24,8 +24,10 @@ func (v *visit) fence(ctx context.Context) error {
 	if err := v.use(ctx, &f); err != nil {
 		return err
 	}
-	if err := v.childless(ctx); err != nil {
-		return err
+	if v.c != nil && v.c.Role == state.Primary {
+		if err := v.prepare(ctx); err != nil {
+			return err
+		}
 	}
 	ch, refused := fence(v.c, v.s, f)
 	if refused != nil {
@@ -40,14 +42,14 @@ func (v *visit) fence(ctx context.Context) error {
 }
 
 func (v *visit) stopWrites(ctx context.Context, ch *change) error {
-	if !v.c.Mounted {
+	if !mounted(v.c) {
 		// After a power cut fsynced writes are in the intent log only, and only a mount replays it.
-		if err := v.a.mount(ctx, v.z, v.c, "ro"); err != nil {
+		if err := v.a.mountTree(ctx, v.z, v.c, "ro"); err != nil {
 			return fmt.Errorf("replay the intent log: %w", err)
 		}
 	}
-	if err := syncFilesystem(v.c.Mountpoint); err != nil {
-		return fmt.Errorf("flush %s: %w", v.c.Mountpoint, err)
+	if err := flushTree(v.c); err != nil {
+		return err
 	}
 	return v.apply(ctx, ch)
 }
@@ -65,7 +67,8 @@ func (v *visit) lastSnapshot(ctx context.Context) error {
 	var g errgroup.Group // without a context of its own: each is let to its end
 	g.Go(func() error { return v.takeLast(ctx) })
 	g.Go(func() error {
-		if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
+		c := *v.c
+		if err := v.a.unmountTree(ctx, v.z, &c); err != nil {
 			v.note("%s stays mounted at %s, read-only: %v", v.c.Dataset, v.c.Mountpoint, err) // tidiness only
 		}
 		return nil
@@ -73,46 +76,21 @@ func (v *visit) lastSnapshot(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return v.reread(ctx)
+	if err := v.reread(ctx); err != nil {
+		return err
+	}
+	return asErr(inherits(v.c))
 }
 
 func (v *visit) takeLast(ctx context.Context) error {
 	if named(v.c, v.s.Snapshot) != nil {
 		return nil
 	}
-	err := v.z.Snapshot(ctx, v.s.Snapshot, nil, v.c.Dataset)
+	err := v.z.SnapshotTree(ctx, v.s.Snapshot, v.c.Dataset)
 	if errors.Is(err, zfs.ErrExists) {
 		return nil
 	}
 	return err
-}
-
-// childless refuses a dataset that has datasets below it: they would not travel, and their own readonly=off is no fence.
-func (v *visit) childless(ctx context.Context) error {
-	switch {
-	case v.c == nil:
-		return nil
-	case v.ahead.datasets != nil:
-		return childless(v.c.Dataset, v.ahead.datasets)
-	}
-	return v.a.childless(ctx, v.z, v.c.Dataset)
-}
-
-func (a *Agent) childless(ctx context.Context, z *zfs.ZFS, dataset string) error {
-	all, err := z.Datasets(ctx, a.poolName())
-	if err != nil {
-		return err
-	}
-	return childless(dataset, all)
-}
-
-func childless(dataset string, all []string) error {
-	for _, d := range all {
-		if strings.HasPrefix(d, dataset+"/") {
-			return errorf(CodeRefused, "%s has a dataset below it, %s, which would not move along; rename it away", dataset, d)
-		}
-	}
-	return nil
 }
 
 func (v *visit) release(ctx context.Context) error {
@@ -154,37 +132,40 @@ func (v *visit) promote(ctx context.Context) error {
 			return err
 		}
 	}
-	newest := v.c.Newest()
+	newest := newestOf(v.c)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.up(gctx) })
-	if ch != nil && newest != nil {
-		if err := v.z.Hold(ctx, zfs.Tag, v.c.Dataset+"@"+newest.Name); err != nil {
-			v.note("the base of the way back is not held: %v", err)
-		} else {
-			newest.Held = true
-		}
+	var held error
+	if ch != nil {
+		held = v.z.Hold(ctx, zfs.Tag, newest...)
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || ch == nil {
+		return err
+	}
+	if held != nil {
+		v.note("the base of the way back is not held: %v", held)
+		return nil
+	}
+	v.c.Newest().Held = true
+	for i := range v.c.Children {
+		d := &v.c.Children[i]
+		d.Snapshots[len(d.Snapshots)-1].Held = true // the row has seen that it has one
+	}
+	return nil
 }
 
 // letGo asks a row that wants the dataset unmounted. If that is all that is missing it is unmounted here: readonly copies
 // may have been mounted by hand to look at them.
 func (v *visit) letGo(ctx context.Context, row func(*state.Copy) (*change, *Error)) (*change, error) {
-	if v.c == nil || !v.c.Mounted {
+	if v.c == nil {
 		ch, refused := row(v.c)
 		return ch, asErr(refused)
 	}
-	without := *v.c
-	without.Mounted = false
-	ch, refused := row(&without)
+	ch, refused := row(unmountedAll(v.c))
 	if refused != nil || ch == nil {
 		return ch, asErr(refused)
 	}
-	if err := v.z.Unmount(ctx, v.c.Dataset); err != nil {
-		return nil, err
-	}
-	v.c.Mounted = false
-	return ch, nil
+	return ch, v.a.unmountTree(ctx, v.z, v.c)
 }
 
 // asErr keeps a nil *Error from becoming a non-nil error.
@@ -195,12 +176,12 @@ func asErr(e *Error) error {
 	return e
 }
 
-// up mounts a primary.
+// up mounts a primary with its children.
 func (v *visit) up(ctx context.Context) error {
-	if v.c.Mounted {
+	if mounted(v.c) {
 		return nil
 	}
-	if err := v.a.mount(ctx, v.z, v.c); err != nil {
+	if err := v.a.mountTree(ctx, v.z, v.c); err != nil {
 		return fmt.Errorf("it is %s at %s now, but not mounted: %w", v.c.Role, v.c.Epoch, err)
 	}
 	return nil
@@ -268,7 +249,14 @@ func (v *visit) rejoin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.row(ctx)(rejoin(v.c, v.s, peer))
+	ch, refused := rejoin(v.c, v.s, peer)
+	if refused != nil || ch == nil {
+		return asErr(refused)
+	}
+	if err := v.liftLimits(ctx); err != nil {
+		return err
+	}
+	return v.apply(ctx, ch)
 }
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

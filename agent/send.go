@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,11 @@ func (t *transfer) run(ctx context.Context) error {
 	if err := expected(t.c, t.s, role); err != nil {
 		return err
 	}
+	if !t.last() {
+		if err := t.prepare(ctx); err != nil {
+			return err
+		}
+	}
 	held, err := t.snapshot(ctx)
 	if err != nil {
 		return err
@@ -95,10 +101,7 @@ func (t *transfer) run(ctx context.Context) error {
 
 // flush writes to disk what the app has written meanwhile, so that the fence, which does it again, finds little left.
 func (t *transfer) flush() {
-	if !t.c.Mounted {
-		return
-	}
-	if err := syncFilesystem(t.c.Mountpoint); err != nil {
+	if err := flushTree(t.c); err != nil {
 		t.note("not flushed ahead of the fence: %v", err)
 	}
 }
@@ -128,7 +131,7 @@ func (t *transfer) snapshot(ctx context.Context) (<-chan error, error) {
 		return nil, errorf(CodeUnexpected, "it has no snapshot %s", t.s.Snapshot).about(t.c)
 	}
 	if have == nil {
-		if err := t.z.Snapshot(ctx, t.s.Snapshot, nil, t.c.Dataset); err != nil {
+		if err := t.z.SnapshotTree(ctx, t.s.Snapshot, t.c.Dataset); err != nil {
 			return nil, err
 		}
 		if err := t.reread(ctx); err != nil {
@@ -139,9 +142,10 @@ func (t *transfer) snapshot(ctx context.Context) (<-chan error, error) {
 		}
 	}
 	t.goal = have.GUID
-	hold := func() { held <- t.z.Hold(ctx, zfs.Tag, t.c.Dataset+"@"+t.s.Snapshot) }
+	unheld := t.unheld()
+	hold := func() { held <- t.z.Hold(ctx, zfs.Tag, unheld...) }
 	switch {
-	case have.Held:
+	case len(unheld) == 0:
 		held <- nil
 	case t.last():
 		go hold() // run waits for it
@@ -151,21 +155,47 @@ func (t *transfer) snapshot(ctx context.Context) (<-chan error, error) {
 	return held, nil
 }
 
-// legs sends until the target has the goal. Each leg brings it one snapshot closer; a leg that the target refuses because
-// it is not what was thought is planned again, on what the target then says it is.
+// unheld names the snapshots to send, of all parts, that are not held yet.
+func (t *transfer) unheld() []string {
+	var names []string
+	for _, p := range t.c.Parts() {
+		if s := named(p, t.s.Snapshot); s != nil && !s.Held {
+			names = append(names, p.Dataset+"@"+s.Name)
+		}
+	}
+	return names
+}
+
+// legs sends until the target has the goal of each part.
 func (t *transfer) legs(ctx context.Context) error {
 	if err := t.firstLook(ctx); err != nil {
 		return err
 	}
+	for _, path := range t.c.Paths() {
+		goal := goalOf(t.c.Part(path), t.s.Snapshot, t.last())
+		if goal == nil {
+			continue
+		}
+		if err := t.part(ctx, path, goal.GUID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part sends one part. Each leg brings the target one snapshot closer; a leg that the target refuses because it is not what was
+// thought is planned again, on what the target then says it is.
+func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error {
+	src := t.c.Part(path)
 	for surprises := 0; ; {
-		l, refused := nextLeg(t.c, t.dst, t.goal, func(token string) (state.Snapshot, bool) { return t.resumable(ctx, token) })
+		l, refused := nextLeg(src, t.dst.Part(path), goal, func(token string) (state.Snapshot, bool) { return t.resumable(ctx, src, token) })
 		if refused != nil {
 			return refused
 		}
 		if l.done {
 			return nil
 		}
-		err := t.push(ctx, l)
+		err := t.push(ctx, path, goal, l)
 		if err == nil {
 			continue
 		}
@@ -179,9 +209,10 @@ func (t *transfer) legs(ctx context.Context) error {
 	}
 }
 
-// firstLook trusts the step's base if it names one: asking costs time in the outage, and the target refuses a wrong base.
+// firstLook trusts the step's base if it names one: asking costs time in the outage, and the target refuses a wrong base. It says
+// nothing about children.
 func (t *transfer) firstLook(ctx context.Context) error {
-	if t.s.Base != 0 && t.s.Token == "" && t.c.Find(t.s.Base) != nil {
+	if len(t.c.Children) == 0 && t.s.Base != 0 && t.s.Token == "" && t.c.Find(t.s.Base) != nil {
 		t.dst = &state.Copy{UUID: t.s.UUID, Role: state.Standby, Snapshots: []state.Snapshot{{GUID: t.s.Base}}}
 		return nil
 	}
@@ -194,7 +225,7 @@ func (t *transfer) ask(ctx context.Context) (err error) {
 }
 
 // resumable looks at a peer's resume token before it is used.
-func (t *transfer) resumable(ctx context.Context, token string) (state.Snapshot, bool) {
+func (t *transfer) resumable(ctx context.Context, src *state.Copy, token string) (state.Snapshot, bool) {
 	if t.noResume {
 		return state.Snapshot{}, false
 	}
@@ -203,16 +234,15 @@ func (t *transfer) resumable(ctx context.Context, token string) (state.Snapshot,
 		t.a.log.Info("half-received stream cannot be resumed", "volume", t.s.Volume, "err", err)
 		return state.Snapshot{}, false
 	}
-	return matches(contents, t.c)
+	return matches(contents, src)
 }
 
 // push sends one leg and brings dst up to what the target says afterwards.
-func (t *transfer) push(ctx context.Context, l leg) error {
-	q := t.head(l)
-	flags := t.flags()
-	out := zfs.SendRequest{Snapshot: t.c.Dataset + "@" + l.to.Name, Flags: flags}
+func (t *transfer) push(ctx context.Context, path string, goal state.GUID, l leg) error {
+	q, src := t.head(path, goal, l), t.c.Part(path)
+	out := zfs.SendRequest{Snapshot: src.Dataset + "@" + l.to.Name, Flags: []string{q.SendFlags}}
 	if l.base.GUID != 0 {
-		out.Base = t.c.Dataset + "@" + l.base.Name
+		out.Base = src.Dataset + "@" + l.base.Name
 	}
 	if l.token != "" {
 		out = zfs.SendRequest{Token: l.token}
@@ -231,7 +261,7 @@ func (t *transfer) push(ctx context.Context, l leg) error {
 		return fmt.Errorf("send %s to node %s: %w", l.to.Name, t.s.Peer, err)
 	}
 	t.a.rates.measured(t.s.Peer, t.o.now().Bytes-before, time.Since(began))
-	if reply.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
+	if got := reply.Part(path); got == nil || got.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
 		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, t.s.Peer)
 	}
 	reply.Receiving = false // it was read before the target let go of its end
@@ -239,26 +269,53 @@ func (t *transfer) push(ctx context.Context, l leg) error {
 	return nil
 }
 
-func (t *transfer) head(l leg) receiveRequest {
-	q := receiveRequest{Volume: t.c.Volume, UUID: t.c.UUID, Lead: t.c.Lead, From: t.a.id, Epoch: t.c.Epoch, To: l.to.GUID, Base: l.base.GUID,
-		Token: l.token, Discard: l.discard, SendFlags: t.flags()[0], Reclaim: t.c.Reclaim}
+func (t *transfer) head(path string, goal state.GUID, l leg) receiveRequest {
+	q := receiveRequest{Volume: t.c.Volume, UUID: t.c.UUID, Lead: t.c.Lead, From: t.a.id, Epoch: t.c.Epoch, Child: path, To: l.to.GUID, Base: l.base.GUID,
+		Token: l.token, Discard: l.discard, SendFlags: t.flags(path), Reclaim: t.c.Reclaim}
 	if l.base.GUID == 0 {
-		q.Properties = t.s.Properties
+		q.Settled = settledOf(t.c, path)
+		if path == "" {
+			q.Properties = t.s.Properties
+		}
 	}
-	if l.to.GUID == t.goal && !t.last() {
-		q.Tidy, q.Keep = tidyPrefix(t.s.Snapshot), t.s.Base
+	if l.to.GUID == goal && !t.last() {
+		q.Tidy, q.Keep, q.Settled = t.older(), t.keep(path), settledOf(t.c, path)
 	}
 	return q
 }
 
-func (t *transfer) flags() []string {
-	if t.c.Encrypted {
-		return []string{rawFlags}
+// flags returns how a part is sent: as the target remembers of its first stream, raw if it is encrypted.
+func (t *transfer) flags(path string) string {
+	dst := t.dst.Part(path)
+	switch {
+	case t.c.Part(path).Encrypted:
+		return rawFlags
+	case dst != nil && dst.SendFlags != "":
+		return dst.SendFlags
 	}
-	if t.dst != nil && t.dst.SendFlags != "" {
-		return []string{t.dst.SendFlags}
+	return sendFlags
+}
+
+// older returns how the names of the snapshots begin that go once a newer one is on both sides: those of this move, or, if the step
+// says which ones are needed yet, of all moves.
+func (t *transfer) older() string {
+	if t.s.Sweep {
+		return "drover-"
 	}
-	return []string{sendFlags}
+	return tidyPrefix(t.s.Snapshot)
+}
+
+// keep names the older snapshots of a part that stay all the same: the one before, and what the step says.
+func (t *transfer) keep(path string) []state.GUID {
+	keep := slices.Clone(t.s.Keep)
+	base := t.c.Find(t.s.Base)
+	if base == nil {
+		return keep
+	}
+	if s := named(t.c.Part(path), base.Name); s != nil {
+		keep = append(keep, s.GUID)
+	}
+	return keep
 }
 
 // tidyPrefix returns how the names of a move's snapshots begin, for "drover-0.2-3" it is "drover-0.2-". Snapshots of other
@@ -271,21 +328,28 @@ func tidyPrefix(snapshot string) string {
 	return snapshot[:at+1]
 }
 
-// tidy destroys this move's older snapshots at the source: the newest that both sides have, and the one before it, stay.
+// tidy destroys older snapshots at the source: the newest that both sides have, and the one before it, stay.
 func (t *transfer) tidy(ctx context.Context) {
-	if err := dropOlder(ctx, t.z, t.c, tidyPrefix(t.s.Snapshot), t.goal, t.s.Base); err != nil {
-		t.note("older snapshots stay: %v", err)
+	for _, path := range t.c.Paths() {
+		part := t.c.Part(path)
+		goal := named(part, t.s.Snapshot)
+		if goal == nil {
+			continue
+		}
+		if err := dropOlder(ctx, t.z, part, t.older(), goal.GUID, t.keep(path)); err != nil {
+			t.note("older snapshots of %s stay: %v", part.Dataset, err)
+		}
 	}
 }
 
-// dropOlder destroys c's snapshots whose names begin with prefix and that are older than newest, but not keep.
-func dropOlder(ctx context.Context, z *zfs.ZFS, c *state.Copy, prefix string, newest, keep state.GUID) error {
+// dropOlder destroys c's snapshots whose names begin with prefix and that are older than newest, but those in keep.
+func dropOlder(ctx context.Context, z *zfs.ZFS, c *state.Copy, prefix string, newest state.GUID, keep []state.GUID) error {
 	var names, held []string
 	for _, s := range c.Snapshots {
 		if s.GUID == newest {
 			break
 		}
-		if prefix == "" || !strings.HasPrefix(s.Name, prefix) || s.GUID == keep {
+		if prefix == "" || !strings.HasPrefix(s.Name, prefix) || slices.Contains(keep, s.GUID) {
 			continue
 		}
 		names = append(names, s.Name)

@@ -36,7 +36,7 @@ func init() { // a literal would refer to itself through the functions
 		state.SetAside:      {do: (*visit).setAside},
 		state.Rejoin:        {do: (*visit).rejoin, synced: true},
 		state.AbortRecv:     {do: (*visit).abortReceive},
-		state.Fence:         {do: (*visit).fence, beside: []ask{(*visit).lookAhead, (*visit).listAhead}},
+		state.Fence:         {do: (*visit).fence, beside: []ask{(*visit).lookAhead}},
 		state.ReleaseVolume: {do: (*visit).release, synced: true},
 		state.Promote:       {do: (*visit).promote, synced: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
 		state.Retire:        {do: (*visit).retire},
@@ -165,6 +165,11 @@ func (ch *change) properties() map[string]string {
 }
 
 func (ch *change) applyTo(c *state.Copy) {
+	for i := range c.Children {
+		if d := &c.Children[i]; d.Properties["readonly"] == "" {
+			d.Readonly = ch.readonly // inherited, if not from one between
+		}
+	}
 	c.Role, c.Epoch, c.Readonly, c.Release, c.GraceServed = ch.role, ch.epoch, ch.readonly, ch.release, 0
 }
 

@@ -129,7 +129,7 @@ func (v *visit) takeOver(ctx context.Context) error {
 	if known.Volume || !filepath.IsAbs(known.Mountpoint) {
 		return errorf(CodeRefused, "dataset %s cannot be adopted: it is not a file system with a mountpoint of its own", d)
 	}
-	if err := v.claimable(ctx, d); err != nil {
+	if err := v.claimable(ctx, d, known); err != nil {
 		return err
 	}
 	if err := v.z.Mount(ctx, d); err != nil {
@@ -150,7 +150,7 @@ func (v *visit) takeOver(ctx context.Context) error {
 }
 
 // claimable refuses what is somebody else's, or would not move as a whole.
-func (v *visit) claimable(ctx context.Context, dataset string) error {
+func (v *visit) claimable(ctx context.Context, dataset string, known zfs.Facts) error {
 	props, err := v.z.LocalProperties(ctx, dataset)
 	if err != nil {
 		return err
@@ -158,7 +158,15 @@ func (v *visit) claimable(ctx context.Context, dataset string) error {
 	if other := props[zfs.PropVolume]; other != "" {
 		return errorf(CodeInTheWay, "dataset %s belongs to volume %s (uuid %s) already", dataset, other, props[zfs.PropUUID])
 	}
-	return v.a.childless(ctx, v.z, dataset)
+	children, err := v.z.Children(ctx, dataset)
+	if err != nil {
+		return err
+	}
+	whole := state.Copy{Dataset: dataset, Mountpoint: known.Mountpoint, Origin: strings.Trim(known.Origin, "-"), Children: children}
+	if why := whole.Unmovable(); why != "" {
+		return errorf(CodeRefused, "dataset %s cannot be adopted: %s", dataset, why)
+	}
+	return nil
 }
 
 func checkContent(mountpoint string) error {
@@ -194,13 +202,51 @@ func (v *visit) setProperties(ctx context.Context) error {
 	if v.s.Reclaim != "" && v.s.Reclaim != v.c.Reclaim {
 		props[zfs.PropReclaim] = string(v.s.Reclaim)
 	}
-	if len(props) == 0 {
-		return nil
+	if len(props) > 0 {
+		if err := v.z.SetEach(ctx, v.c.Dataset, props); err != nil {
+			return err
+		}
 	}
-	if err := v.z.SetEach(ctx, v.c.Dataset, props); err != nil {
+	if err := v.setLimits(ctx); err != nil {
 		return err
 	}
 	return v.reread(ctx)
+}
+
+// setLimits gives a primary and its children the quotas and reservations that they had where they came from.
+func (v *visit) setLimits(ctx context.Context) error {
+	for _, p := range v.c.Parts() {
+		if len(p.Limits) == 0 || v.c.Role != state.Primary {
+			continue
+		}
+		if err := v.z.SetEach(ctx, p.Dataset, p.Limits); err != nil {
+			return err
+		}
+		if err := v.z.Inherit(ctx, p.Dataset, zfs.PropLimits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// liftLimits takes the quotas and reservations away from a copy that will receive: they could keep the data from arriving. It
+// gets those of its source when it is promoted.
+func (v *visit) liftLimits(ctx context.Context) error {
+	for _, p := range v.c.Parts() {
+		none := map[string]string{}
+		for name, value := range own(p.Properties, zfs.Limits...) {
+			if value != "0" {
+				none[name] = "0"
+			}
+		}
+		if len(none) == 0 {
+			continue
+		}
+		if err := v.z.SetEach(ctx, p.Dataset, none); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (v *visit) mountVolume(ctx context.Context) error {
@@ -260,13 +306,18 @@ func (v *visit) setAside(ctx context.Context) error {
 	if err := v.asideAllowed(ctx); err != nil {
 		return err
 	}
+	if v.s.Child != "" {
+		return v.childAside(ctx)
+	}
 	if err := v.a.remember(ctx, v.z, v.c); err != nil {
 		return err
 	}
 	if !strings.Contains(v.c.Dataset, ".aside-") {
-		if err := v.renameAside(ctx); err != nil {
+		name, err := v.renameAside(ctx, v.c.Dataset, v.c.Dataset)
+		if err != nil {
 			return err
 		}
+		v.c.Dataset = name
 	}
 	was := fmt.Sprintf("%s/%s/%s/%s", v.c.Volume, v.c.UUID, v.c.Role, v.c.Epoch)
 	if err := v.z.Set(ctx, v.c.Dataset, map[string]string{propAside: was, "readonly": "on", "canmount": "noauto"}); err != nil {
@@ -301,7 +352,7 @@ func (v *visit) asideAllowed(ctx context.Context) error {
 	if err := unmountable(v.c, f); err != nil {
 		return err
 	}
-	return v.z.Unmount(ctx, v.c.Dataset)
+	return v.a.unmountTree(ctx, v.z, v.c)
 }
 
 // nothingInTheWay says so if a dataset that is not the volume's has its name; that one is never touched.
@@ -318,21 +369,35 @@ func (v *visit) nothingInTheWay(ctx context.Context) error {
 	return errorf(CodeInTheWay, "dataset %s is not a copy of this volume and is not touched: rename it", home)
 }
 
-func (v *visit) renameAside(ctx context.Context) error {
-	all, err := v.z.Datasets(ctx, v.a.poolName())
+// childAside renames a child of a standby, with what is below it, out of the tree. It stays readonly, which it has inherited.
+func (v *visit) childAside(ctx context.Context) error {
+	part := v.c.Part(v.s.Child)
+	if part == nil {
+		return nil
+	}
+	was := fmt.Sprintf("%s/%s/%s/%s", v.c.Volume, v.c.UUID, v.c.Role, v.c.Epoch)
+	if err := v.z.Set(ctx, part.Dataset, map[string]string{propAside: was, "readonly": "on", "canmount": "noauto"}); err != nil {
+		return err
+	}
+	name, err := v.renameAside(ctx, part.Dataset, v.c.Dataset+"."+strings.ReplaceAll(v.s.Child, "/", "."))
 	if err != nil {
 		return err
 	}
+	v.note("%s is kept as %s", part.Dataset, name)
+	return v.reread(ctx)
+}
+
+// renameAside renames a dataset to the first free name that begins so, and returns it.
+func (v *visit) renameAside(ctx context.Context, dataset, begins string) (string, error) {
+	all, err := v.z.Datasets(ctx, v.a.poolName())
+	if err != nil {
+		return "", err
+	}
 	for n := 1; ; n++ {
-		name := v.c.Dataset + ".aside-" + strconv.Itoa(n)
-		if slices.Contains(all, name) {
-			continue
+		name := begins + ".aside-" + strconv.Itoa(n)
+		if !slices.Contains(all, name) {
+			return name, v.z.Rename(ctx, dataset, name)
 		}
-		if err := v.z.Rename(ctx, v.c.Dataset, name); err != nil {
-			return err
-		}
-		v.c.Dataset = name
-		return nil
 	}
 }
 
@@ -345,22 +410,23 @@ func (v *visit) abortReceive(ctx context.Context) error {
 	if err := expected(v.c, v.s, state.Standby); err != nil {
 		return err
 	}
-	if v.c.ResumeToken == "" {
+	part := v.c.Part(v.s.Child)
+	if part == nil || part.ResumeToken == "" {
 		return nil
 	}
-	if v.s.Token != "" && v.s.Token != v.c.ResumeToken {
+	if v.s.Token != "" && v.s.Token != part.ResumeToken {
 		return errorf(CodeUnexpected, "its half-received stream is another one by now").about(v.c)
 	}
 	var err error
-	v.c, err = v.a.dropPartial(ctx, v.z, v.c)
+	v.c, err = v.a.dropPartial(ctx, v.z, part)
 	v.r.Gone = v.c == nil
 	return err
 }
 
-// dropPartial aborts what a standby has half-received and returns what is left of it, or nil.
-func (a *Agent) dropPartial(ctx context.Context, z *zfs.ZFS, c *state.Copy) (*state.Copy, error) {
-	if err := z.AbortReceive(ctx, c.Dataset); err != nil {
-		return c, err
+// dropPartial aborts what a part of a standby has half-received and returns what is left of the copy, or nil.
+func (a *Agent) dropPartial(ctx context.Context, z *zfs.ZFS, part *state.Copy) (*state.Copy, error) {
+	if err := z.AbortReceive(ctx, part.Dataset); err != nil {
+		return nil, err
 	}
-	return a.find(ctx, z, c.UUID, c.Volume)
+	return a.find(ctx, z, part.UUID, part.Volume)
 }

@@ -61,7 +61,10 @@ func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
 		if src == nil || src.Role != state.Primary && src.Role != state.Fenced {
 			return nil
 		}
-		if dst == nil || dst.Role != state.Standby || diverged(src, dst) {
+		if dst == nil || dst.Role != state.Standby || diverged(src, dst) || len(dst.KeysMissing()) > 0 || src.Unmovable() != "" {
+			return nil
+		}
+		if path, _ := misfit(src, dst); path != "" {
 			return nil
 		}
 	}
@@ -102,14 +105,14 @@ func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 	}
 	for i := range a.vols {
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
-		if src.Written != 0 {
+		if where := touched(src); where != "" {
 			lead := placed{from, a.lead().on(from.ID)}
-			return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, "volume "+string(a.vols[i].want.Name)+" was written to after its last snapshot")
+			return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, where+" was written to after its last snapshot")
 		}
-		if dst.Find(src.Newest().GUID) == nil {
+		if !dst.Complete(src) {
 			return a.sendTo(&a.vols[i], from, to, state.LastIncrement, src.Newest().Name, epoch)
 		}
-		if dst.ResumeToken != "" {
+		if isHalf(dst) {
 			return a.dropHalf(&a.vols[i], to)
 		}
 	}
@@ -126,7 +129,7 @@ func (a *appCase) release(vc *volumeCase, from, to *state.Node, epoch state.Epoc
 	src := vc.on(from.ID)
 	return a.do(state.Step{Kind: state.ReleaseVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID,
 		Peer: to.ID, Expect: expect(src), Epoch: epoch, Outage: true, Took: fixedCost,
-		Release: &state.Release{From: from.ID, To: to.ID, Epoch: epoch, GUID: src.Newest().GUID},
+		Release: &state.Release{From: from.ID, To: to.ID, Epoch: epoch, GUID: src.Newest().GUID, Below: src.Below()},
 		Why:     string(to.Hostname) + " has everything up to " + src.Newest().Name})
 }
 

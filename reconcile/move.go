@@ -63,6 +63,9 @@ func (a *appCase) mark() (state.Mark, bool) {
 // hindered names what is in the way of a move though the target would do.
 func (a *appCase) hindered(from *state.Node) string {
 	for i := range a.vols {
+		if why := a.vols[i].on(from.ID).Unmovable(); why != "" {
+			return fmt.Sprintf("volume %s cannot be moved as a whole: %s", a.vols[i].want.Name, why)
+		}
 		mount := a.vols[i].on(from.ID).Mountpoint
 		if id := a.mountingsIn(mount, a.app.ID); id != "" {
 			return fmt.Sprintf("app %s has a volume inside %s, which belongs to volume %s of %s: it would lose it in the move; give it a volume of its own, then the move goes on",
@@ -86,17 +89,25 @@ func (a *appCase) copyTo(vc *volumeCase, from, to *state.Node) (state.Decision, 
 		return a.rejoin(vc, src, dst, to, from)
 	case dst.Role != state.Standby:
 		return a.stall("volume %s on %s is %s at epoch %s while %s is primary: nothing is touched", vc.want.Name, to.Hostname, dst.Role, dst.Epoch, from.Hostname)
-	case dst.ResumeToken != "":
+	case isHalf(dst):
 		return a.sendTo(vc, from, to, state.Resume, pending, epoch)
 	case dst.Receiving && unsentRound(src, dst, epoch) != "":
 		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
 	case diverged(src, dst):
 		return a.setAside(vc, dst, to, "it cannot be brought up to date from "+string(from.Hostname))
 	}
-	if unsent := unsentRound(src, dst, epoch); unsent != "" || roundOf(common(src, dst).Name, epoch) < 1 {
+	if path, why := misfit(src, dst); path != "" {
+		return a.setAsideChild(vc, dst, to, path, why)
+	}
+	if unsent := unsentRound(src, dst, epoch); unsent != "" || newcomer(src, dst) || roundOf(common(src, dst).Name, epoch) < 1 {
 		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
 	}
 	return state.Decision{}, false
+}
+
+func isHalf(c *state.Copy) bool {
+	token, _ := halfReceived(c)
+	return token != ""
 }
 
 // rejoin makes an old copy the standby of a move back, if what it has is also on the primary; its snapshots are the base.
@@ -126,14 +137,18 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 	s := state.Step{Kind: kind, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID, Peer: to.ID,
 		PeerAddress: to.Address, Expect: expect(src), Snapshot: snapshot, Bytes: src.Used, Properties: vc.want.Properties, Quota: vc.want.Quota,
 		Reclaim: vc.want.Reclaim, Outage: kind == state.LastIncrement}
+	if kind != state.LastIncrement {
+		s.Keep, s.Sweep = a.needed(vc, src)
+	}
 	switch {
 	case dst == nil:
 		s.Why = string(to.Hostname) + " has no copy"
-	case dst.ResumeToken != "":
-		s.Token, s.Bytes, s.Why = dst.ResumeToken, max(src.Used-dst.Used, 0), "a stream was cut; it goes on where it was"
+	case isHalf(dst):
+		s.Token, _ = halfReceived(dst)
+		s.Bytes, s.Why = max(src.Used-dst.Used, 0), "a stream was cut; it goes on where it was"
 	default:
 		if base := common(src, dst); base != nil {
-			s.Base, s.Bytes, s.Why = base.GUID, since(src, base.GUID), "changed since "+base.Name
+			s.Base, s.Bytes, s.Why = base.GUID, delta(src, dst), "changed since "+base.Name
 		}
 	}
 	s.Took = streamCost + time.Duration(float64(s.Bytes)/a.rate(from, to)*float64(time.Second))
@@ -156,6 +171,11 @@ func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
 			return d, true
 		}
 	}
+	for i := range a.vols {
+		if why := keyless(a.vols[i].on(to.ID), to); why != "" {
+			return a.stall("%s; then its move goes on; %s was not stopped", why, a.app.ID)
+		}
+	}
 	if d, locked := a.locked(); locked {
 		return d, true
 	}
@@ -173,7 +193,7 @@ func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
 	for i := range a.vols {
 		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
 		if base := common(src, dst); base != nil {
-			total += time.Duration(float64(since(src, base.GUID)) / a.rate(from, to) * float64(time.Second))
+			total += time.Duration(float64(delta(src, dst)) / a.rate(from, to) * float64(time.Second))
 		}
 	}
 	return total
@@ -205,8 +225,9 @@ func (a *appCase) largestDelta(from, to *state.Node) *volumeCase {
 	best, most := a.lead(), int64(-1)
 	for i := range a.vols {
 		src := a.vols[i].on(from.ID)
-		if base := common(src, a.vols[i].on(to.ID)); base != nil && since(src, base.GUID) > most {
-			best, most = &a.vols[i], since(src, base.GUID)
+		dst := a.vols[i].on(to.ID)
+		if base := common(src, dst); base != nil && delta(src, dst) > most {
+			best, most = &a.vols[i], delta(src, dst)
 		}
 	}
 	return best
@@ -261,7 +282,23 @@ func unsentRound(src, dst *state.Copy, e state.Epoch) string {
 			return s.Name
 		}
 	}
+	if _, last := lastRound(src, e); last != nil && roundOf(last.Name, e) >= 0 && childLacks(src, dst, last.Name) {
+		return last.Name
+	}
 	return ""
+}
+
+// childLacks reports whether a child of the target lacks its part of a snapshot of the whole source.
+func childLacks(src, dst *state.Copy, name string) bool {
+	for _, path := range src.Paths()[1:] {
+		its := dst.Part(path)
+		for _, s := range src.Part(path).Snapshots {
+			if s.Name == name && (its == nil || its.Find(s.GUID) == nil) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pendingRound returns the snapshot to send next: one of this move that the target lacks, or the name of a new one. Round 0

@@ -30,13 +30,19 @@ func (a *appCase) clearOld() (state.Decision, bool) {
 
 // superseded reports whether the primary has all that an old copy has.
 func superseded(old, primary *state.Copy) bool {
-	newest := old.Newest()
-	return newest != nil && primary.Find(newest.GUID) != nil && old.Written == 0 && old.Epoch.Less(primary.Epoch)
+	for _, path := range old.Paths() {
+		part, its := old.Part(path), primary.Part(path)
+		newest := part.Newest()
+		if newest == nil || its == nil || its.Find(newest.GUID) == nil || part.Written != 0 {
+			return false
+		}
+	}
+	return old.Epoch.Less(primary.Epoch)
 }
 
 func whyKept(old, primary *state.Copy) string {
 	if !superseded(old, primary) {
-		return "its newest snapshot is not on the primary; look what it holds, and destroy it by hand"
+		return "it holds what the primary does not have; look what that is, and destroy it by hand"
 	}
 	return "the app must be seen ready first"
 }

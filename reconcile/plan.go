@@ -223,7 +223,7 @@ func Clone(o *state.Observed) *state.Observed {
 		n.Gate.Routes = slices.Clone(n.Gate.Routes)
 		for i := range n.Copies {
 			n.Copies[i].Snapshots = slices.Clone(n.Copies[i].Snapshots)
-			n.Copies[i].Properties = cloneMap(n.Copies[i].Properties)
+			n.Copies[i].Properties, n.Copies[i].Children = cloneMap(n.Copies[i].Properties), cloneChildren(n.Copies[i].Children)
 		}
 	}
 	return &c

@@ -119,30 +119,45 @@ func (p *predictor) change(c *state.Copy) {
 		for k, v := range p.s.Properties {
 			c.Properties[k] = v
 		}
+		c.Limits = nil
+		for i := range c.Children {
+			c.Children[i].Limits = nil
+		}
 	case state.MountVolume:
-		c.Mounted = true
+		remount(c, true, c.Readonly)
 	case state.Rejoin:
 		c.Role, c.Readonly, c.GraceServed = state.Standby, true, 0
 	case state.Fence:
-		c.Role, c.Readonly, c.Mounted = state.Fenced, true, false
+		c.Role = state.Fenced
+		remount(c, false, true)
 		p.snapshot(c, p.s.Snapshot)
 	case state.ReleaseVolume:
 		c.Role, c.Release = state.Released, p.s.Release
 	case state.Retire:
 		c.Role, c.GraceServed = state.Retired, 0
 	case state.Promote, state.GoBack:
-		c.Role, c.Epoch, c.Readonly, c.Mounted, c.Release = state.Primary, p.s.Epoch, false, true, nil
+		c.Role, c.Epoch, c.Release = state.Primary, p.s.Epoch, nil
+		remount(c, true, false)
 	case state.SaveGrace:
 		c.GraceServed = p.s.Grace
 		delete(p.o.ReadyFor, p.s.App)
 	case state.AbortRecv:
-		c.ResumeToken, c.Receiving = "", false
+		c.Receiving = false
+		if d := c.Child(p.s.Child); d != nil {
+			d.ResumeToken = ""
+		} else {
+			c.ResumeToken = ""
+		}
 	default: // no other step is within one copy
 	}
 }
 
 func (p *predictor) remove() {
 	n := p.o.Nodes[p.s.Node]
+	if c := p.copy(p.s.Node); c != nil && p.s.Child != "" {
+		c.Children = slices.DeleteFunc(c.Children, func(d state.Child) bool { return d.Path == p.s.Child || strings.HasPrefix(d.Path, p.s.Child+"/") })
+		return
+	}
 	n.Copies = slices.DeleteFunc(n.Copies, func(c state.Copy) bool {
 		if c.UUID == p.s.UUID && p.s.Kind == state.DeleteOld {
 			n.Pool.Free += c.Used
@@ -152,19 +167,28 @@ func (p *predictor) remove() {
 	n.Datasets = slices.DeleteFunc(n.Datasets, func(d string) bool { return d == p.s.Dataset })
 }
 
-// snapshot takes a snapshot if there is none of that name. Its guid is made up, the same for the same name.
+// snapshot takes a snapshot of a copy and its children if there is none of that name.
 func (p *predictor) snapshot(c *state.Copy, name string) {
-	if slices.ContainsFunc(c.Snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
+	p.add(&c.Snapshots, name, "", &c.Written, c.Referenced)
+	for i := range c.Children {
+		d := &c.Children[i]
+		p.add(&d.Snapshots, name, "/"+d.Path, &d.Written, d.Referenced)
+	}
+}
+
+// add takes a snapshot of one dataset. Its guid is made up, the same for the same name.
+func (p *predictor) add(snapshots *[]state.Snapshot, name, path string, written *int64, referenced int64) {
+	if slices.ContainsFunc(*snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
 		return
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s@%s", c.UUID, name)
-	written := c.Written
-	if len(c.Snapshots) == 0 {
-		written = c.Referenced
+	fmt.Fprintf(h, "%s%s@%s", p.s.UUID, path, name)
+	bytes := *written
+	if len(*snapshots) == 0 {
+		bytes = referenced
 	}
-	c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: written, Held: true})
-	c.Written = 0
+	*snapshots = append(*snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: bytes, Held: true})
+	*written = 0
 }
 
 func (p *predictor) send() {
@@ -180,14 +204,29 @@ func (p *predictor) send() {
 	if dst == nil {
 		to.Copies = append(to.Copies, state.Copy{Dataset: to.Root + "/" + string(p.s.Volume), Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Standby,
 			Epoch: src.Epoch, Lead: p.s.Lead, Readonly: true, Mountpoint: to.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: src.Reclaim,
-			Properties: cloneMap(p.s.Properties), SyncOff: src.SyncOff})
+			Properties: cloneMap(p.s.Properties), SyncOff: src.SyncOff, Encrypted: src.Encrypted, KeyMissing: src.Encrypted,
+			Limits: limits(src.Properties, "")})
 		dst = &to.Copies[len(to.Copies)-1]
 		to.Datasets = append(to.Datasets, dst.Dataset)
 	}
 	dst.ResumeToken, dst.Receiving = "", false
 	dst.Snapshots = append(dst.Snapshots, missing(src, dst)...)
+	p.sendChildren(src, dst)
 	to.Pool.Free -= max(src.Used-dst.Used, 0)
 	dst.Used, dst.Referenced = max(src.Used, dst.Used), src.Referenced
+}
+
+func (p *predictor) sendChildren(src, dst *state.Copy) {
+	for _, path := range src.Paths()[1:] {
+		d := dst.Child(path)
+		if d == nil {
+			dst.Children = append(dst.Children, childLike(src.Child(path), dst.Mountpoint, src.Mountpoint))
+			d = &dst.Children[len(dst.Children)-1]
+		}
+		d.ResumeToken = ""
+		d.Snapshots = append(d.Snapshots, missing(src.Part(path), dst.Part(path))...)
+		d.Used, d.Referenced = max(src.Child(path).Used, d.Used), src.Child(path).Referenced
+	}
 }
 
 // missing returns the snapshots of src after the newest one that dst has.

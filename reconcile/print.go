@@ -139,7 +139,7 @@ func (w *lineWriter) line(s state.Step) string {
 	case state.Rejoin:
 		return row("rejoin", vol+" on "+w.names.name(s.Node), "", s.Why)
 	case state.SetAside:
-		return row("set aside", vol+" on "+w.names.name(s.Node), "", s.Why)
+		return row("set aside", strings.TrimSuffix(vol+"/"+s.Child, "/")+" on "+w.names.name(s.Node), "", s.Why)
 	case state.AbortRecv:
 		return row("abort", "half-received "+vol+" on "+w.names.name(s.Node), "", s.Why)
 	case state.VerifyReady:

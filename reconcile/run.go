@@ -21,10 +21,15 @@ const patience = time.Minute
 func (a *appCase) beMounted() (state.Decision, bool) {
 	for i := range a.vols {
 		vc := &a.vols[i]
-		if h, _ := vc.holder(); !h.copy.Mounted {
-			return a.do(state.Step{Kind: state.MountVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
-				Why: "it is primary and not mounted"})
+		h, _ := vc.holder()
+		if mountedWhole(h.copy) {
+			continue
 		}
+		if why := keyless(h.copy, h.node); why != "" {
+			return a.stall("%s; it is mounted and used then", why)
+		}
+		return a.do(state.Step{Kind: state.MountVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
+			Why: "it is primary and not mounted"})
 	}
 	return state.Decision{}, false
 }
@@ -35,7 +40,7 @@ func (a *appCase) keep() (state.Decision, bool) {
 		vc := &a.vols[i]
 		h, _ := vc.holder()
 		changed := changedProperties(vc.want, h.copy)
-		if len(changed) == 0 && vc.want.Quota == h.copy.Quota && vc.want.Reclaim == h.copy.Reclaim {
+		if len(changed) == 0 && vc.want.Quota == h.copy.Quota && vc.want.Reclaim == h.copy.Reclaim && !limited(h.copy) {
 			continue
 		}
 		if vc.want.Quota != 0 && vc.want.Quota < h.copy.Referenced {

@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"slices"
+
 	"github.com/drover-project/drover/state"
 )
 
@@ -125,7 +127,7 @@ func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.No
 	switch dst := vc.on(to.ID); {
 	case dst.Receiving:
 		return a.wait("a stream of volume %s still arrives at %s; it is promoted when that has ended", vc.want.Name, to.Hostname)
-	case dst.ResumeToken != "":
+	case isHalf(dst):
 		return a.dropHalf(vc, to)
 	}
 	return a.promote(vc, r, to)
@@ -134,7 +136,8 @@ func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.No
 // dropHalf drops what is left of a stream that was cut, in a copy that has everything without it.
 func (a *appCase) dropHalf(vc *volumeCase, at *state.Node) (state.Decision, bool) {
 	dst := vc.on(at.ID)
-	return a.do(state.Step{Kind: state.AbortRecv, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: at.ID, Expect: expect(dst), Token: dst.ResumeToken,
+	token, path := halfReceived(dst)
+	return a.do(state.Step{Kind: state.AbortRecv, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: at.ID, Expect: expect(dst), Token: token, Child: path,
 		Outage: true, Why: "it has everything without the rest of a stream that was cut"})
 }
 
@@ -156,8 +159,12 @@ func unpromotable(src, dst *state.Copy) string {
 		return "the copy is " + string(dst.Role)
 	case dst.Newest() == nil || dst.Newest().GUID != src.Newest().GUID:
 		return "it lacks the source's newest snapshot " + src.Newest().Name
-	case dst.Written != 0:
-		return "it was written to"
+	case touched(dst) != "":
+		return touched(dst) + " was written to"
+	case !dst.Complete(src):
+		return "what is below it is not what is below its source"
+	case len(dst.KeysMissing()) > 0:
+		return "its key is not loaded"
 	}
 	return ""
 }
@@ -212,6 +219,11 @@ func (a *appCase) goBack(vc *volumeCase, h placed, epoch state.Epoch, refusal *s
 		Expect: state.Expect{Role: h.copy.Role, Epoch: h.copy.Epoch}, Epoch: epoch, Refusal: refusal, Outage: true, Why: why})
 }
 
+// grown reports whether a volume has a dataset that its target lacks whole: that is sent while the app runs.
+func (a *appCase) grown(from, to *state.Node) bool {
+	return slices.ContainsFunc(a.vols, func(vc volumeCase) bool { return newcomer(vc.on(from.ID), vc.on(to.ID)) })
+}
+
 // finishHold goes on with a cutover that has stopped the app but not fenced its volumes yet, if it is still wanted and in
 // time. If not, beUp starts the app where its data is.
 func (a *appCase) finishHold() (state.Decision, bool) {
@@ -220,7 +232,7 @@ func (a *appCase) finishHold() (state.Decision, bool) {
 		return state.Decision{}, false
 	}
 	to := a.cutoverTarget(h.node)
-	if to == nil {
+	if to == nil || a.grown(h.node, to) {
 		return state.Decision{}, false
 	}
 	if !a.stopped(h.node) {

@@ -264,6 +264,10 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 		c.Mounted = false
 	case w == "receiving":
 		c.Receiving = true
+	case w == "encrypted":
+		c.Encrypted = true
+	case w == "keyless":
+		c.Encrypted, c.KeyMissing = true, true
 	default:
 		key, value, ok := strings.Cut(w, "=")
 		if !ok {
@@ -273,8 +277,37 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 	}
 }
 
+// child reads "below=logs,2GiB,quota=1024,unsent,device": a child with the snapshots that stand before it, or without the newest one,
+// or with none if it is new.
+func (r *worldReader) child(c *state.Copy, words []string) state.Child {
+	d := state.Child{Path: words[0], Readonly: c.Readonly, Mounted: c.Mounted, Mountpoint: c.Mountpoint + "/" + words[0], Properties: map[string]string{}}
+	for _, s := range c.Snapshots {
+		s.GUID = guidOf(c.UUID+state.UUID("/"+d.Path), s.Name)
+		d.Snapshots = append(d.Snapshots, s)
+	}
+	d.Referenced = r.bytes(words[1], "")
+	d.Used = d.Referenced
+	for _, w := range words[2:] {
+		switch name, value, _ := strings.Cut(w, "="); name {
+		case "new":
+			d.Snapshots = nil
+		case "unsent":
+			d.Snapshots = d.Snapshots[:len(d.Snapshots)-1]
+		case "device":
+			d = state.Child{Path: d.Path, Device: true}
+		case "unmounted":
+			d.Mounted = false
+		default:
+			d.Properties[name] = value
+		}
+	}
+	return d
+}
+
 func (r *worldReader) copyValue(c *state.Copy, key, value string) {
 	switch key {
+	case "below":
+		c.Children = append(c.Children, r.child(c, strings.Split(value, ",")))
 	case "uuid":
 		c.UUID = state.UUID(value)
 	case "at":

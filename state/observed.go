@@ -239,6 +239,10 @@ type Copy struct {
 	ResumeToken string            // of a half-received stream; "" if none
 	Receiving   bool              // a receive runs on it now
 	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load
+	KeyMissing  bool              // it is encrypted, and its key is not loaded
+	Origin      string            // the snapshot that it is a clone of, or ""
+	Limits      map[string]string // quotas and reservations that a standby gets when it is promoted: its source's
+	Children    []Child           // by path
 	SendFlags   string            // flags of the first stream; they are sticky
 	Reclaim     Reclaim
 	GraceServed time.Duration
@@ -269,6 +273,8 @@ type Release struct {
 	To    NodeID
 	Epoch Epoch
 	GUID  GUID // the source's newest snapshot
+	// Below is [Copy.Below] of the source: the evidence for its children. "" if it has none.
+	Below string `json:",omitempty"`
 }
 
 // Snapshot is one snapshot of a copy.

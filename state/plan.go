@@ -71,6 +71,9 @@ type Step struct {
 	Dataset    string            `json:",omitempty"`
 	Snapshot   string            `json:",omitempty"` // to take and send, without dataset
 	Base       GUID              `json:",omitempty"` // the newest common snapshot; 0 for a full stream
+	Child      string            `json:",omitempty"` // path of the dataset below the copy's that the step is about; "" for the copy
+	Sweep      bool              `json:",omitempty"` // when the stream has arrived, older snapshots of earlier moves go too
+	Keep       []GUID            `json:",omitempty"` // but not these: copies on other nodes rest on them
 	Properties map[string]string `json:",omitempty"`
 	Quota      int64             `json:",omitempty"`
 	Reclaim    Reclaim           `json:",omitempty"`

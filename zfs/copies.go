@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/drover-project/drover/state"
 )
 
-// Copies returns every copy on the pool of root, by name: the file systems with a local drover:volume. It takes four
+// Copies returns every copy on the pool of root, by name: the file systems with a local drover:volume, with all that is below each. It takes four
 // commands however many there are (as long as their names fit on a command line): which there are, their properties, their
 // snapshots, the holds of those that have any. The four are not one moment; a copy that a step depends on is read again by
 // [ZFS.Copy], under its lock.
@@ -70,17 +71,30 @@ func (z *ZFS) Copy(ctx context.Context, dataset string) (state.Copy, error) {
 	return copies[0], err
 }
 
-// describe reads properties, snapshots and holds of the named datasets.
+// Children returns what is below any dataset, a copy or not. Errors: ErrNotFound.
+func (z *ZFS) Children(ctx context.Context, dataset string) ([]state.Child, error) {
+	if err := checkDataset(dataset); err != nil {
+		return nil, fmt.Errorf("children: %w", err)
+	}
+	found, err := z.describe(ctx, []string{dataset})
+	if len(found) != 1 {
+		return nil, err
+	}
+	return found[0].Children, nil // whether the dataset is a copy, and a good one, was not the question
+}
+
+// describe reads properties, snapshots and holds of the named datasets and of all that is below them.
 func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error) {
-	props, err := z.properties(ctx, names)
+	props, err := z.properties(ctx, outermost(names))
 	if err != nil {
 		return nil, err
 	}
-	snaps, err := z.snapshots(ctx, names)
+	snaps, err := z.snapshots(ctx, outermost(names))
 	if err != nil {
 		return nil, err
 	}
 	var bad []error
+	all := slices.Sorted(maps.Keys(props))
 	copies := make([]state.Copy, 0, len(names))
 	for _, name := range names {
 		c, err := newCopy(name, props[name])
@@ -89,9 +103,43 @@ func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error
 		}
 		bad = append(bad, err)
 		c.Snapshots = snaps[name]
+		for _, below := range under(name, all) {
+			d, err := newChild(name, below, props[below])
+			if err != nil {
+				return nil, err
+			}
+			d.Snapshots = snaps[below]
+			c.Children = append(c.Children, d)
+		}
 		copies = append(copies, c)
 	}
 	return copies, errors.Join(bad...)
+}
+
+// outermost returns the names that are not below another one: a recursive listing prints each dataset once.
+func outermost(names []string) []string {
+	listed := make(map[string]bool, len(names))
+	for _, n := range names {
+		listed[n] = true
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		for at := strings.LastIndexByte(n, '/'); at > 0; at = strings.LastIndexByte(n[:at], '/') {
+			if listed[n[:at]] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// under returns those of the sorted names that are below a dataset.
+func under(dataset string, sorted []string) []string {
+	from, _ := slices.BinarySearch(sorted, dataset+"/")
+	to := from
+	for to < len(sorted) && strings.HasPrefix(sorted[to], dataset+"/") {
+		to++
+	}
+	return sorted[from:to]
 }
 
 // value is one property of one dataset.
@@ -102,15 +150,15 @@ type value struct {
 
 // columns are the properties that describe reads of each copy.
 var columns = strings.Join(slices.Concat([]string{
-	PropVolume, PropUUID, PropRole, PropEpoch, PropReleased, PropLead, PropSendFlags, PropGraceServed, PropReclaim,
-	"mounted", "used", "referenced", "written", "encryption", "receive_resume_token",
+	PropVolume, PropUUID, PropRole, PropEpoch, PropReleased, PropLead, PropSendFlags, PropGraceServed, PropReclaim, PropLimits,
+	"type", "mounted", "used", "referenced", "written", "encryption", "keystatus", "origin", "receive_resume_token",
 }, native), ",")
 
 func (z *ZFS) properties(ctx context.Context, names []string) (map[string]map[string]value, error) {
 	all := make(map[string]map[string]value, len(names))
 	for _, batch := range batches(names, maxArgs) {
 		out, err := z.run(ctx, slices.Concat(
-			[]string{"zfs", "get", "-Hp", "-o", "name,property,value,source", columns}, batch)...)
+			[]string{"zfs", "get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value,source", columns}, batch)...)
 		if err != nil {
 			return nil, err
 		}
@@ -141,12 +189,12 @@ func parseValues(out []byte, all map[string]map[string]value) error {
 	return nil
 }
 
-// snapshots lists the snapshots of each of the datasets, not of their children, oldest first.
+// snapshots lists the snapshots of each of the datasets and of all that is below them, oldest first.
 func (z *ZFS) snapshots(ctx context.Context, names []string) (map[string][]state.Snapshot, error) {
 	all := make(map[string][]state.Snapshot, len(names))
 	var referenced []string
 	for _, batch := range batches(names, maxArgs) {
-		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-d", "1", "-o",
+		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-r", "-o",
 			"name,guid,createtxg,creation,written,userrefs"}, batch)...)
 		if err != nil {
 			return nil, err

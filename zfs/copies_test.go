@@ -26,7 +26,7 @@ func (p pool) fake(t testing.TB, z func(string) (*ZFS, string)) (*ZFS, string) {
 	adapter, dir := z(`[ ! -e $DIR/hook ] || . $DIR/hook
 		case "$1 $2 $3" in
 		"get -Hp -s") cat $DIR/names;;
-		"get -Hp -o") cat $DIR/props;;
+		"get -Hp -r") cat $DIR/props;;
 		list*) cat $DIR/snaps;;
 		holds*) cat $DIR/holds;;
 		*) exit 9;;
@@ -81,8 +81,8 @@ func TestCopies(t *testing.T) {
 	}
 	want := []string{
 		"zfs|get|-Hp|-s|local|-r|-t|filesystem|-o|name,value|drover:volume|tank",
-		"zfs|get|-Hp|-o|name,property,value,source|" + columns + "|tank/drover/v|tank/drover/w",
-		"zfs|list|-Hp|-t|snapshot|-d|1|-o|name,guid,createtxg,creation,written,userrefs|tank/drover/v|tank/drover/w",
+		"zfs|get|-Hp|-r|-t|filesystem,volume|-o|name,property,value,source|" + columns + "|tank/drover/v|tank/drover/w",
+		"zfs|list|-Hp|-t|snapshot|-r|-o|name,guid,createtxg,creation,written,userrefs|tank/drover/v|tank/drover/w",
 		"zfs|holds|-H|tank/drover/v@b|tank/drover/v@a",
 	}
 	if diff := cmp.Diff(want, argv(t, dir)); diff != "" {

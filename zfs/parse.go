@@ -1,8 +1,11 @@
 package zfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +47,9 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 		Properties:  r.natives(),
 		SyncOff:     r.text("sync") == "disabled",
 		Encrypted:   r.text("encryption") != "off",
+		KeyMissing:  r.text("keystatus") == "unavailable",
+		Origin:      r.optional("origin"),
+		Limits:      parsed(r, PropLimits, false, parseLimits),
 		ResumeToken: r.optional("receive_resume_token"),
 	}
 	r.decisive(&c)
@@ -51,6 +57,31 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 		return state.Copy{}, fmt.Errorf("zfs get %s: %w", dataset, r.err)
 	}
 	return c, errors.Join(r.bad...)
+}
+
+// newChild makes a child of its properties, without snapshots.
+func newChild(root, dataset string, props map[string]value) (state.Child, error) {
+	r := &reader{dataset: dataset, props: props}
+	c := state.Child{Path: dataset[len(root)+1:], Device: r.text("type") != "filesystem", Claims: state.VolumeName(r.local(PropVolume)), Origin: r.optional("origin")}
+	if r.err == nil && !c.Device {
+		c.Readonly = r.yes("readonly", "on", "off")
+		c.Mounted = r.yes("mounted", "yes", "no")
+		c.Mountpoint = r.text("mountpoint")
+		c.Written, c.Used, c.Referenced = r.bytes("written"), r.bytes("used"), r.bytes("referenced")
+		c.Properties = r.natives()
+		c.Encrypted = r.text("encryption") != "off"
+		c.KeyMissing = r.text("keystatus") == "unavailable"
+		c.SendFlags = r.local(PropSendFlags)
+		c.Limits = parsed(r, PropLimits, false, parseLimits)
+		c.ResumeToken = r.optional("receive_resume_token")
+	}
+	if r.err == nil && len(r.bad) > 0 {
+		r.err = fmt.Errorf("%w: %w", errors.Join(r.bad...), ErrOutput)
+	}
+	if r.err != nil {
+		return state.Child{}, fmt.Errorf("zfs get %s: %w", dataset, r.err)
+	}
+	return c, nil
 }
 
 // decisive reads what decisions are made on. If any of it cannot be read the copy has no role: nobody may guess one.
@@ -171,7 +202,11 @@ func FormatReleased(r *state.Release) string {
 	if r == nil {
 		return None
 	}
-	return fmt.Sprintf("%s/%s/%s", r.To, r.Epoch, r.GUID)
+	text := fmt.Sprintf("%s/%s/%s", r.To, r.Epoch, r.GUID)
+	if r.Below != "" {
+		text += "/" + r.Below
+	}
+	return text
 }
 
 func parseReleased(s string) (*state.Release, error) {
@@ -179,8 +214,8 @@ func parseReleased(s string) (*state.Release, error) {
 		return nil, nil
 	}
 	parts := strings.Split(s, "/")
-	if len(parts) != 3 || parts[0] == "" {
-		return nil, errors.New("want TO/EPOCH/GUID or none")
+	if len(parts) < 3 || len(parts) > 4 || parts[0] == "" || parts[len(parts)-1] == "" {
+		return nil, errors.New("want TO/EPOCH/GUID, TO/EPOCH/GUID/BELOW or none")
 	}
 	epoch, err := state.ParseEpoch(parts[1])
 	if err != nil {
@@ -190,7 +225,35 @@ func parseReleased(s string) (*state.Release, error) {
 	if err := g.UnmarshalText([]byte(parts[2])); err != nil {
 		return nil, err
 	}
-	return &state.Release{To: state.NodeID(parts[0]), Epoch: epoch, GUID: g}, nil
+	r := &state.Release{To: state.NodeID(parts[0]), Epoch: epoch, GUID: g}
+	if len(parts) == 4 {
+		r.Below = parts[3]
+	}
+	return r, nil
+}
+
+// FormatLimits returns the value of drover:limits, None for no limits.
+func FormatLimits(limits map[string]string) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		words = append(words, name+"="+limits[name])
+	}
+	return cmp.Or(strings.Join(words, ","), None)
+}
+
+func parseLimits(s string) (map[string]string, error) {
+	if s == None {
+		return nil, nil
+	}
+	limits := map[string]string{}
+	for word := range strings.SplitSeq(s, ",") {
+		name, text, ok := strings.Cut(word, "=")
+		if _, err := number(text); !ok || err != nil || !slices.Contains(Limits, name) {
+			return nil, errors.New("want quotas and reservations in bytes, or none")
+		}
+		limits[name] = text
+	}
+	return limits, nil
 }
 
 // parseSnapshots adds rows of name, guid, createtxg, creation, written, userrefs. It returns the full names of those that

@@ -115,10 +115,12 @@ func TestCopyOfGarbage(t *testing.T) {
 }
 
 func TestReleasedIsReadAsWritten(t *testing.T) {
-	r := &state.Release{To: "9c1f", Epoch: state.Epoch{F: 2, N: 31}, GUID: 1<<64 - 1}
-	got, err := parseReleased(FormatReleased(r))
-	if err != nil || *got != *r {
-		t.Errorf("got %v, %v, want %v", got, err, r)
+	for _, below := range []string{"", "00ff"} {
+		r := &state.Release{To: "9c1f", Epoch: state.Epoch{F: 2, N: 31}, GUID: 1<<64 - 1, Below: below}
+		got, err := parseReleased(FormatReleased(r))
+		if err != nil || *got != *r {
+			t.Errorf("got %v, %v, want %v", got, err, r)
+		}
 	}
 	if got, err := parseReleased(FormatReleased(nil)); got != nil || err != nil {
 		t.Errorf("none: got %v, %v", got, err)

@@ -20,6 +20,7 @@ const (
 	PropSendFlags   = "drover:sendflags"    // flags of the first stream, such as -Lce
 	PropGraceServed = "drover:grace-served" // seconds
 	PropReclaim     = "drover:reclaim"      // Retain or Delete
+	PropLimits      = "drover:limits"       // on a standby and its children: quotas and reservations for after its promotion
 	PropNode        = "drover:node"         // on the root: the node's id
 	PropTerm        = "drover:term"         // on the root: highest term seen
 	PropRefused     = "drover:refused."     // on the root, followed by a volume's uuid: highest epoch sworn off
@@ -32,6 +33,22 @@ var native = strings.Fields(`
 	filesystem_limit logbias mountpoint overlay primarycache quota readonly recordsize redundant_metadata refquota
 	refreservation relatime reservation secondarycache setuid sharenfs sharesmb snapdir snapshot_limit
 	special_small_blocks sync xattr`)
+
+// Limits are the properties that bound a dataset. A standby has none of them before it is promoted: they could keep its data
+// from arriving. zfs cannot inherit them; the value 0 removes one.
+var Limits = []string{"quota", "refquota", "refreservation", "reservation"}
+
+// Carried are the native properties that travel with a volume where they are set on its datasets.
+//
+//   - What an app sees: aclinherit, acltype, atime, devices, exec, relatime, setuid, snapdir, xattr.
+//   - How its blocks are written: checksum, compression, copies, dnodesize, logbias, recordsize, redundant_metadata, sync.
+//   - How they are cached: primarycache, secondarycache.
+//
+// The others stay behind: shares would export the data from a node that nobody chose, dedup and special_small_blocks are about
+// a pool, counts of file systems and snapshots would keep Drover's own from being made, overlay, mountpoint, canmount and readonly are
+// Drover's, and the limits come later, see [Limits].
+var Carried = []string{"aclinherit", "acltype", "atime", "checksum", "compression", "copies", "devices", "dnodesize", "exec", "logbias",
+	"primarycache", "recordsize", "redundant_metadata", "relatime", "secondarycache", "setuid", "snapdir", "sync", "xattr"}
 
 // apart are the properties that `zfs set` applies one by one, each in a transaction of its own. All others of one command
 // are one atomic, durable transaction.

@@ -30,6 +30,37 @@ func (z *ZFS) Snapshot(ctx context.Context, name string, props map[string]string
 	return z.do(ctx, slices.Concat([]string{"zfs", "snapshot"}, opts, full)...)
 }
 
+// SnapshotTree takes a snapshot of that name of a dataset and of all that is below it (-r), in one transaction: of all of them, or of
+// none. One that a stream is half-received into for the first time is left out. Errors as of [ZFS.Snapshot].
+func (z *ZFS) SnapshotTree(ctx context.Context, name, dataset string) error {
+	if err := checkSnapshot(dataset + "@" + name); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
+	return z.do(ctx, "zfs", "snapshot", "-r", dataset+"@"+name)
+}
+
+// Clones returns the datasets that were made of snapshots of a dataset and of what is below it, by the snapshot's full name.
+func (z *ZFS) Clones(ctx context.Context, dataset string) (map[string][]string, error) {
+	if err := checkDataset(dataset); err != nil {
+		return nil, fmt.Errorf("clones: %w", err)
+	}
+	out, err := z.run(ctx, "zfs", "get", "-Hp", "-r", "-t", "snapshot", "-o", "name,value", "clones", dataset)
+	if err != nil {
+		return nil, err
+	}
+	table, err := rows(out, 2)
+	if err != nil {
+		return nil, fmt.Errorf("zfs get clones %s: %w", dataset, err)
+	}
+	clones := map[string][]string{}
+	for _, r := range table {
+		if r[1] != "" && r[1] != "-" {
+			clones[r[0]] = strings.Split(r[1], ",")
+		}
+	}
+	return clones, nil
+}
+
 // Bookmark makes a bookmark of a snapshot, dataset#name: a base for increments that outlives the snapshot and takes no
 // space. Errors: ErrExists, even if it is of the same snapshot; ErrNotFound.
 func (z *ZFS) Bookmark(ctx context.Context, snapshot, bookmark string) error {

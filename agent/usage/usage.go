@@ -14,16 +14,44 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/drover-project/drover/state"
 )
 
-// Target is a dataset to look for.
+// Target is a dataset to look for, with all that is below it.
 type Target struct {
-	Dataset string // as the mount tables name it
-	Path    string // where it is mounted for the caller; "" if it is not
+	Dataset string   // as the mount tables name it
+	Path    string   // where it is mounted for the caller; "" if it is not
+	Below   []string // where the datasets below it are mounted for the caller
+}
+
+// Equal reports whether two targets are the same.
+func (t Target) Equal(other Target) bool {
+	return t.Dataset == other.Dataset && t.Path == other.Path && slices.Equal(t.Below, other.Below)
+}
+
+// has reports whether a mount's source is the target's dataset or one below it.
+func (t Target) has(source string) bool {
+	rest, ok := strings.CutPrefix(source, t.Dataset)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// paths returns where the target's files really are.
+func (t Target) paths() []string {
+	var paths []string
+	for _, p := range append([]string{t.Path}, t.Below...) {
+		if p != "" {
+			paths = append(paths, resolve(p))
+		}
+	}
+	return paths
+}
+
+func withinAny(path string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return within(path, root) })
 }
 
 // Found is what was found out about one target.

@@ -24,10 +24,10 @@ const proc = "/proc"
 // device identifies a mounted filesystem in every namespace.
 type device struct{ major, minor uint32 }
 
-// place is what a target looks like from a process: files on its device, or below its path if it has no device of its own.
+// place is what a target looks like from a process: files on its devices, or below its paths if it has no device of its own.
 type place struct {
 	devices map[device]bool
-	path    string
+	paths   []string
 }
 
 func find(ctx context.Context, targets []Target) (Report, error) {
@@ -116,12 +116,12 @@ func (l *look) own() error {
 	for i, t := range l.targets {
 		l.places[i].devices = map[device]bool{}
 		for _, m := range mounts {
-			if m.source == t.Dataset {
+			if t.has(m.source) {
 				l.places[i].devices[m.device] = true
 			}
 		}
 		if len(l.places[i].devices) == 0 {
-			l.places[i].path = resolve(t.Path)
+			l.places[i].paths = t.paths()
 		}
 	}
 	return nil
@@ -141,7 +141,7 @@ func (l *look) namespace(pid int) {
 	l.spaces[space] = true
 	for i, t := range l.targets {
 		for _, m := range mounts {
-			if m.source == t.Dataset {
+			if t.has(m.source) {
 				l.places[i].devices[m.device] = true
 				l.mounted(i, pid, m.point)
 			}
@@ -205,7 +205,7 @@ func (l *look) link(pid int, command, link, how string) {
 // uses reports whether a link leads into target i. The device is asked for at most once, and without going to a server that
 // may be dead.
 func (l *look) uses(i int, to, link string, dev **device) bool {
-	if within(to, l.places[i].path) {
+	if withinAny(to, l.places[i].paths) {
 		return true
 	}
 	if len(l.places[i].devices) == 0 {
@@ -252,7 +252,7 @@ func (l *look) maps(pid int, command, dir string) {
 			continue
 		}
 		for i, p := range l.places {
-			if within(path, p.path) || p.devices[dev] {
+			if withinAny(path, p.paths) || p.devices[dev] {
 				l.user(i, pid, command, "mapped")
 			}
 		}

@@ -61,6 +61,15 @@ func TestUsersByDevice(t *testing.T) {
 	}
 }
 
+func TestUsersByDeviceOfWhatIsBelow(t *testing.T) {
+	target := mounted(t)
+	child(t, target.Path, wait)
+	above := Target{Dataset: filepath.Dir(target.Dataset)}
+	if got := users(t, above); len(got) != 1 || got[0].How != "cwd" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // Unmounting in the agent's namespace says nothing about a container's.
 func TestMountInAnotherNamespace(t *testing.T) {
 	target := mounted(t)

@@ -26,13 +26,13 @@ func find(ctx context.Context, targets []Target) (Report, error) {
 	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && len(out) > 0) {
 		return r, fmt.Errorf("lsof: %w", err)
 	}
-	paths := make([]string, len(targets))
+	paths := make([][]string, len(targets))
 	for i, t := range targets {
-		paths[i] = resolve(t.Path)
+		paths[i] = t.paths()
 	}
 	for f := range lsofFiles(out) {
 		for i := range targets {
-			if within(f.path, paths[i]) && !ours(f.pid, f.parent, f.command) {
+			if withinAny(f.path, paths[i]) && !ours(f.pid, f.parent, f.command) {
 				add(&r.Found[i], state.User{PID: f.pid, Command: f.command, How: f.how})
 			}
 		}

@@ -82,6 +82,29 @@ func TestUsersByPath(t *testing.T) {
 	}
 }
 
+// Below a dataset may be others, which are mounted somewhere of their own.
+func TestUsersOfWhatIsBelow(t *testing.T) {
+	real, target := linked(t)
+	target.Below = []string{target.Path}
+	target.Path = ""
+	child(t, real, wait)
+	if got := users(t, target); len(got) != 1 || got[0].How != "cwd" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	target := Target{Dataset: "tank/v", Path: "/v", Below: []string{"/v/c"}}
+	for source, want := range map[string]bool{"tank/v": true, "tank/v/c": true, "tank/v-2": false, "tank/v@s": false, "tank": false} {
+		if got := target.has(source); got != want {
+			t.Errorf("%s: %v", source, got)
+		}
+	}
+	if !target.Equal(target) || target.Equal(Target{Dataset: "tank/v", Path: "/v"}) {
+		t.Error("equality")
+	}
+}
+
 func TestDeletedFileStillCounts(t *testing.T) {
 	real, target := linked(t)
 	child(t, "/", `exec 5<"$1/f"; rm "$1/f"; `+wait, real)

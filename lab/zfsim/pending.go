@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/drover-project/drover/lab/zfsim/internal/store"
 )
@@ -214,7 +215,7 @@ func putEmpty(path string) error {
 		if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		return os.Chmod(path, 0o555)
+		return errors.Join(os.Chtimes(path, time.Unix(0, 0), time.Unix(0, 0)), os.Chmod(path, store.MountpointMode))
 	})
 }
 

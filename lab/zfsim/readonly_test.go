@@ -146,6 +146,9 @@ func TestMountingChildrenIsNoChange(t *testing.T) {
 	ok(t, r, "zfs", "create", "a/v/child")
 	ok(t, r, "zfs", "snapshot", "a/v@1")
 	ok(t, r, "zfs", "unmount", "a/v/child")
+	if got := get(t, r, "written", "a/v"); got != "0" {
+		t.Errorf("written %s by unmounting", got)
+	}
 	ok(t, r, "zfs", "mount", "a/v/child")
 	write(t, r.mount()+"/a/v/child/f", []byte("x"))
 	ok(t, r, "zpool", "sync", "a")

@@ -14,6 +14,9 @@ import (
 // with a coarse clock (4 to 10 ms), so a second write within the same tick leaves no trace in stat data.
 const raceWindow = 20 * time.Millisecond
 
+// MountpointMode is the mode of the empty directory that is left where a child was mounted; its time is 0.
+const MountpointMode = 0o555
+
 // ScanOptions say how to scan a head.
 type ScanOptions struct {
 	Head string // the directory
@@ -256,7 +259,7 @@ func (sc *scanner) read(path string, st stat, prev *Entry) (*Entry, error) {
 func (sc *scanner) readLink(e *Entry, full string) (err error) {
 	e.Target, err = os.Readlink(full)
 	if err == nil && sc.o.Mounted != nil && sc.o.Mounted(e.Target) {
-		*e = Entry{Path: e.Path, Kind: Dir, Mode: 0o755}
+		*e = Entry{Path: e.Path, Kind: Dir, Mode: MountpointMode, UID: e.UID, GID: e.GID} // as it is when nothing is mounted there
 	}
 	return err
 }

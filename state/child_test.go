@@ -1,0 +1,53 @@
+package state
+
+import (
+	"slices"
+	"testing"
+)
+
+func family() *Copy {
+	child := func(path string, g GUID) Child { return Child{Path: path, Snapshots: []Snapshot{{GUID: g}}} }
+	return &Copy{Dataset: "tank/v", UUID: "u", Role: Standby, Snapshots: []Snapshot{{GUID: 1}},
+		Children: []Child{child("b", 2), child("a/x", 3), child("a", 4), child("a-2", 5)}}
+}
+
+func TestParentsComeFirst(t *testing.T) {
+	c := family()
+	if got := c.Paths(); !slices.Equal(got, []string{"", "a", "a-2", "a/x", "b"}) {
+		t.Errorf("got %q", got)
+	}
+	if p := c.Part("a/x"); p.Dataset != "tank/v/a/x" || p.UUID != "u" || p.Role != Standby || p.Newest().GUID != 3 {
+		t.Errorf("got %+v", p)
+	}
+	if c.Part("c") != nil || c.Part("") != c || (*Copy)(nil).Part("a") != nil {
+		t.Error("parts that are not there")
+	}
+}
+
+func TestBelow(t *testing.T) {
+	if (&Copy{Snapshots: []Snapshot{{GUID: 1}}}).Below() != "" {
+		t.Error("no children have a digest")
+	}
+	want := family().Below()
+	turned := family()
+	slices.Reverse(turned.Children)
+	if turned.Below() != want || !turned.Complete(family()) {
+		t.Error("the order counts")
+	}
+	for name, change := range map[string]func(*Copy){
+		"missing":          func(c *Copy) { c.Children = c.Children[1:] },
+		"extra":            func(c *Copy) { c.Children = append(c.Children, Child{Path: "z"}) },
+		"another snapshot": func(c *Copy) { c.Children[0].Snapshots[0].GUID = 9 },
+		"no snapshot":      func(c *Copy) { c.Children[0].Snapshots = nil },
+		"renamed":          func(c *Copy) { c.Children[0].Path = "bb" },
+		"exchanged": func(c *Copy) {
+			c.Children[0].Snapshots, c.Children[1].Snapshots = c.Children[1].Snapshots, c.Children[0].Snapshots
+		},
+	} {
+		c := family()
+		change(c)
+		if c.Below() == want || c.Complete(family()) {
+			t.Errorf("%s: the digest is the same", name)
+		}
+	}
+}
