@@ -118,8 +118,10 @@ func (m *model) state(o *state.Observed) int {
 		n.Pool.Free = 1 << 40
 		for i := range n.Copies {
 			n.Copies[i].Used = 0
-			for j := range n.Copies[i].Snapshots {
-				n.Copies[i].Snapshots[j].Written = 0
+			for j, s := range n.Copies[i].Snapshots {
+				if s.Name != "auto" {
+					n.Copies[i].Snapshots[j].Written = 0
+				}
 			}
 		}
 	}
@@ -161,7 +163,8 @@ func (m *model) after(at moment) []moment {
 	}
 	add(m.write(at[0]))
 	if m.meddled {
-		add(m.meddle(at[0]))
+		add(m.meddle(at[0], 0))
+		add(m.meddle(at[0], 1))
 	}
 	return out
 }
@@ -269,13 +272,13 @@ func (m *model) write(at int) int {
 	return m.writes[at]
 }
 
-// meddle lets a snapshot be taken of every copy that only receives: no increment fits on it any more.
-func (m *model) meddle(at int) int {
+// meddle lets a snapshot be taken of every copy that only receives. If something was written no increment fits on it any more.
+func (m *model) meddle(at int, written int64) int {
 	o := Clone(m.states[at])
 	for _, n := range o.Nodes {
 		for i := range n.Copies {
 			if c := &n.Copies[i]; c.Role == state.Standby && len(c.Snapshots) > 0 && c.Newest().Name != "auto" {
-				c.Snapshots = append(c.Snapshots, state.Snapshot{Name: "auto", GUID: 1})
+				c.Snapshots = append(c.Snapshots, state.Snapshot{Name: "auto", GUID: 1, Written: written})
 			}
 		}
 	}

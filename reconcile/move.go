@@ -125,11 +125,19 @@ func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why 
 		Dataset: dst.Dataset, Why: why + "; it is renamed, not destroyed"})
 }
 
-// diverged reports whether a standby has anything that its source does not have: be it a snapshot that somebody took there, an
-// increment does not fit on it any more.
+// diverged reports whether a standby cannot take an increment from its source. Snapshots that somebody took on it are no obstacle as
+// long as nothing was written: OpenZFS takes a stream onto any snapshot that it has. Only a raw stream wants its base to be the newest.
 func diverged(src, dst *state.Copy) bool {
-	newest := dst.Newest()
-	return newest == nil || src.Find(newest.GUID) == nil || dst.Written > 0
+	base := common(src, dst)
+	if base == nil || dst.Written > 0 {
+		return true
+	}
+	for i := len(dst.Snapshots) - 1; dst.Snapshots[i].GUID != base.GUID; i-- {
+		if src.Encrypted || dst.Snapshots[i].Written > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKind, snapshot string, epoch state.Epoch) (state.Decision, bool) {
@@ -274,11 +282,15 @@ func roundOf(name string, e state.Epoch) int {
 	return n
 }
 
-// unsentRound returns the newest snapshot of this move that the target lacks, or "".
+// unsentRound returns the newest snapshot of this move that the target lacks, or "". One that is older than what the target has is
+// not sent any more; it may stay for as long as somebody else holds it.
 func unsentRound(src, dst *state.Copy, e state.Epoch) string {
 	for i := len(src.Snapshots) - 1; i >= 0; i-- {
 		s := src.Snapshots[i]
-		if roundOf(s.Name, e) >= 0 && (dst == nil || dst.Find(s.GUID) == nil) {
+		if dst != nil && dst.Find(s.GUID) != nil {
+			return ""
+		}
+		if roundOf(s.Name, e) >= 0 {
 			return s.Name
 		}
 	}

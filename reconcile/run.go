@@ -78,39 +78,11 @@ func (a *appCase) butUpdate(d state.Decision, decided bool) (state.Decision, boo
 func changedProperties(want state.Volume, c *state.Copy) map[string]string {
 	changed := map[string]string{}
 	for k, v := range want.Properties {
-		if !sameProperty(c.Properties[k], v) {
+		if !sameProperty(k, c.Properties[k], v) {
 			changed[k] = v
 		}
 	}
 	return changed
-}
-
-// sameProperty compares property values as ZFS means them: 16K is 16384.
-func sameProperty(a, b string) bool {
-	return a == b || zfsNumber(a) >= 0 && zfsNumber(a) == zfsNumber(b)
-}
-
-func zfsNumber(s string) int64 {
-	if s == "" {
-		return -1
-	}
-	shift := 0
-	switch s[len(s)-1] {
-	case 'K', 'k':
-		shift = 10
-	case 'M', 'm':
-		shift = 20
-	case 'G', 'g':
-		shift = 30
-	}
-	if shift > 0 {
-		s = s[:len(s)-1]
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 {
-		return -1
-	}
-	return n << shift
 }
 
 // pinAt returns where the app runs if its volumes are primary on a node.
