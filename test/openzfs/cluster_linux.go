@@ -30,10 +30,21 @@ type Cluster struct {
 	// Dir is a folder of this machine that every node has under the same path. Programs to be run lie here.
 	Dir string
 
-	t     testing.TB
+	t     testing.TB // who is told of failures
+	owner testing.TB // the test with which the nodes end
 	o     Options
 	image string
 	net   network
+}
+
+// In returns the same cluster for another test, which is told of failures; it ends before the one that called New.
+func (c *Cluster) In(t testing.TB) *Cluster {
+	view := *c
+	view.t, view.Nodes = t, nil
+	for _, n := range c.Nodes {
+		view.Nodes = append(view.Nodes, &Node{Name: n.Name, IP: n.IP, c: &view, machine: n.machine})
+	}
+	return &view
 }
 
 // New starts nodes and waits until their pools are there. They end with the test. Where there can be no nodes, the test is
@@ -46,7 +57,7 @@ func New(t testing.TB, o Options) *Cluster {
 	}
 	o.Nodes, o.Memory, o.Disk = or(o.Nodes, 1), or(o.Memory, 512), or(o.Disk, 2<<30)
 	o.Release = or(o.Release, DefaultRelease)
-	c := &Cluster{t: t, o: o}
+	c := &Cluster{t: t, owner: t, o: o}
 	var err error
 	if c.image, err = image(o.Release); err != nil {
 		skipped.Add(1)
@@ -83,7 +94,7 @@ func (c *Cluster) HostIP() string { return c.net.address(1) }
 func (c *Cluster) newNode(k int) *Node {
 	c.t.Helper()
 	name := fmt.Sprintf("node%d", k)
-	n := &Node{Name: name, IP: c.net.address(10 + k), c: c, number: k, dir: filepath.Join(c.Dir, name)}
+	n := &Node{Name: name, IP: c.net.address(10 + k), c: c, machine: &machine{number: k, dir: filepath.Join(c.Dir, name)}}
 	c.must(os.MkdirAll(filepath.Join(n.dir, "uml"), 0o755))
 	c.must(n.makeDisk(c.o.Disk))
 	c.t.Cleanup(n.end)
@@ -114,7 +125,7 @@ func or[T comparable](value, otherwise T) T {
 
 // poll asks until it is so, or ctx is over, or gone says that it never will be.
 func poll(ctx context.Context, so func() bool, gone <-chan struct{}) bool {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
 		select {

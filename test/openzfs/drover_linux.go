@@ -16,6 +16,7 @@ import (
 	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/controller"
 	"github.com/drover-project/drover/lab/marathond"
+	"github.com/drover-project/drover/register"
 	"github.com/drover-project/drover/state"
 )
 
@@ -38,7 +39,7 @@ type Drover struct {
 	ca     *certs.Authority
 	config controller.Config
 	opened *controller.Cluster
-	tasks  sync.WaitGroup
+	tasks  *sync.WaitGroup
 }
 
 var disks = map[string]string{"node1": "spinning", "node2": "ssd", "node3": "spinning"}
@@ -47,13 +48,11 @@ var disks = map[string]string{"node1": "spinning", "node2": "ssd", "node3": "spi
 func NewDrover(t testing.TB, o Options, volumes ...state.VolumeName) *Drover {
 	t.Helper()
 	o.Nodes = len(disks)
-	d := &Drover{Cluster: New(t, o), byName: map[string]*Node{}}
-	for _, n := range d.Nodes {
-		d.byName[n.Name] = n
-	}
+	d := &Drover{Cluster: New(t, o), tasks: &sync.WaitGroup{}}
+	d.index()
 	d.Manifests = d.folder("manifests")
 	for _, v := range volumes {
-		d.must(os.MkdirAll(filepath.Join(mounts, string(v), "data"), 0o755))
+		d.Expect(v)
 	}
 	d.bin = filepath.Dir(d.Build("./cmd/drover"))
 	d.Build("./lab/cmd/todo")
@@ -64,6 +63,27 @@ func NewDrover(t testing.TB, o Options, volumes ...state.VolumeName) *Drover {
 	d.open()
 	d.must(d.each(func(n *Node) error { return d.startAgent(n) }))
 	return d
+}
+
+func (d *Drover) index() {
+	d.byName = map[string]*Node{}
+	for _, n := range d.Nodes {
+		d.byName[n.Name] = n
+	}
+}
+
+// In returns the same cluster for another test, which is told of failures; it ends before the one that called NewDrover.
+func (d *Drover) In(t testing.TB) *Drover {
+	view := *d
+	view.Cluster = d.Cluster.In(t)
+	view.index()
+	return &view
+}
+
+// Expect lets Marathon find a volume's folder: it looks for it on this side before it starts a task that has the volume.
+func (d *Drover) Expect(v state.VolumeName) {
+	d.t.Helper()
+	d.must(os.MkdirAll(filepath.Join(mounts, string(v), "data"), 0o755))
 }
 
 func (d *Drover) node(name string) *Node { return d.byName[name] }
@@ -87,7 +107,7 @@ func (d *Drover) startMarathon() {
 	socket := filepath.Join(d.Dir, "tasks")
 	ln, err := new(net.ListenConfig).Listen(d.t.Context(), "unix", socket)
 	d.must(err)
-	d.tasks.Go(func() { d.serveTasks(ln) })
+	d.tasks.Go(func() { d.serveTasks(ln) }) // in the name of the owner, d here
 	self, err := os.Executable()
 	d.must(err)
 	o := marathond.Options{Dir: d.folder("marathon"), Executor: []string{self, roleExecutor, socket},
@@ -132,11 +152,21 @@ func (d *Drover) open() {
 
 func (d *Drover) address(n *Node) string { return fmt.Sprintf("%s:%d", n.IP, agentPort) }
 
+// Endpoint is an address that every node has, for the endpoints of apps: a node's tasks reach its own agent by it, and this side
+// reaches the agent that Via names.
+func (d *Drover) Endpoint() string { return fmt.Sprintf("172.31.%d.10", d.net.number%250) }
+
+// Via sends this side's connections to the endpoint to a node's agent.
+func (d *Drover) Via(n *Node) {
+	d.t.Helper()
+	d.must(ip("route replace " + d.Endpoint() + "/32 via " + n.IP))
+}
+
 // startAgent starts a node's agent and waits until it answers. It prints to the node's console.
 func (d *Drover) startAgent(n *Node) error {
 	args := []string{filepath.Join(d.bin, "drover"), "agent", "--hostname", n.Name, "--root", Pool + "/drover", "--mounts", mounts,
 		"--listen", d.address(n), "--certs", filepath.Join(d.Dir, "certs", n.Name), "--dir", "/node/agent"}
-	command, err := n.Begin("exec " + quote(args) + " >/dev/console 2>&1")
+	command, err := n.Begin("ip addr replace " + d.Endpoint() + "/32 dev lo && exec " + quote(args) + " >/dev/console 2>&1")
 	if err != nil {
 		return err
 	}
@@ -183,7 +213,7 @@ func (d *Drover) Lead(onEvent func(controller.Event)) {
 	log := slog.New(slog.NewTextHandler(logger{d.t}, nil))
 	opened, err := d.config.Open(log)
 	d.must(err)
-	ctl := controller.New(controller.Options{Cluster: opened, Name: "test", Every: time.Second, OnEvent: onEvent, Log: log})
+	ctl := controller.New(controller.Options{Cluster: opened, Name: "test", Every: 15 * time.Second, OnEvent: onEvent, Log: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- ctl.Run(ctx, []string{d.Manifests}) }()
@@ -227,6 +257,9 @@ func (d *Drover) Copy(n *Node, v state.VolumeName) *state.Copy {
 	}
 	return nil
 }
+
+// Register is the cluster's register.
+func (d *Drover) Register() *register.Register { return d.opened.Register }
 
 // Tool is the path of a program of this module on every node: "drover" or "todo".
 func (d *Drover) Tool(name string) string { return filepath.Join(d.bin, name) }

@@ -1,12 +1,15 @@
 package openzfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -15,17 +18,37 @@ import (
 func (c *Cluster) Build(pkg string) string {
 	c.t.Helper()
 	bin := filepath.Join(c.Dir, "bin", filepath.Base(pkg))
-	c.build("build", "-o", bin, pkg)
+	c.place(bin, "build", pkg)
 	return bin
 }
 
-func (c *Cluster) build(args ...string) {
+// programs are what this process has compiled, by the words after go: each once, however many clusters run it.
+var programs sync.Map // of func() (string, error), by the words
+
+// place compiles a program, unless that was done already, and puts it at a path that nodes see.
+func (c *Cluster) place(path string, words ...string) {
 	c.t.Helper()
-	cmd := exec.CommandContext(c.t.Context(), "go", args...)
+	compile, _ := programs.LoadOrStore(strings.Join(words, " "), sync.OnceValues(func() (string, error) { return compile(words) }))
+	made, err := compile.(func() (string, error))()
+	c.must(err)
+	c.must(os.MkdirAll(filepath.Dir(path), 0o755))
+	if err := os.Link(made, path); !errors.Is(err, os.ErrExist) {
+		c.must(err)
+	}
+}
+
+func compile(words []string) (string, error) {
+	dir, err := os.MkdirTemp(os.Getenv(envFolder), "go")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "program")
+	cmd := exec.Command("go", slices.Insert(slices.Clone(words), len(words)-1, "-o", path)...) //nolint:noctx // for all tests of this process
 	cmd.Dir, cmd.Env = Root(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		c.t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(words, " "), err, out)
 	}
+	return path, nil
 }
 
 // GoTest runs those tests of a package of this module, such as "./zfs", whose names match, in the node and against its OpenZFS.
@@ -33,7 +56,7 @@ func (c *Cluster) build(args ...string) {
 func (n *Node) GoTest(t *testing.T, pkg, match string) {
 	t.Helper()
 	dir := filepath.Join(n.c.Dir, "gotest", pkg)
-	n.c.build("test", "-c", "-o", filepath.Join(dir, "tests"), pkg)
+	n.c.place(filepath.Join(dir, "tests"), "test", "-c", pkg)
 	if data := filepath.Join(Root(), pkg, "testdata"); exists(data) {
 		n.c.must(os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)))
 	}

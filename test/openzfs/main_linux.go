@@ -75,11 +75,11 @@ func possible() error {
 
 // alone runs this program's tests once more, as the first process of namespaces of its own, and returns its exit code.
 func alone() (code int, err error) {
-	folder, err := claimFolder()
+	folder, lock, err := claimFolder()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(folder), lock.Close()) }()
 	// The death signal goes with the thread that started the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -104,7 +104,10 @@ func alone() (code int, err error) {
 	signal.Stop(signals)
 	close(signals)
 	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) {
-		return max(1, ended.ExitCode()), nil
+		if ended.ExitCode() < 0 {
+			return 0, fmt.Errorf("the process of the tests: %w", err)
+		}
+		return ended.ExitCode(), nil
 	}
 	return 0, err
 }
@@ -138,27 +141,26 @@ func settle() error {
 
 const folderPattern = "drover-openzfs-"
 
-// claimFolder makes a folder for the disks of nodes, and removes those of processes that were killed before they could. Its
-// path is short because the kernels of nodes make sockets in it.
-func claimFolder() (string, error) {
+// claimFolder makes a folder for the disks of nodes, and removes those of processes that were killed before they could. It is
+// this process's for as long as the lock is open. Its path is short because the kernels of nodes make sockets in it.
+func claimFolder() (folder string, lock *os.File, err error) {
 	olds, err := filepath.Glob(filepath.Join(os.TempDir(), folderPattern+"*"))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	for _, old := range olds {
 		if lock, err := lockFolder(old); err == nil {
 			err = errors.Join(os.RemoveAll(old), lock.Close())
 			if err != nil {
-				return "", err
+				return "", nil, err
 			}
 		}
 	}
-	folder, err := os.MkdirTemp("", folderPattern)
-	if err != nil {
-		return "", err
+	if folder, err = os.MkdirTemp("", folderPattern); err != nil {
+		return "", nil, err
 	}
-	_, err = lockFolder(folder) // until this process ends
-	return folder, err
+	lock, err = lockFolder(folder)
+	return folder, lock, err
 }
 
 // lockFolder fails if another process has the folder.

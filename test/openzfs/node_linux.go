@@ -23,7 +23,12 @@ type Node struct {
 	// Name is its host name, IP its address.
 	Name, IP string
 
-	c       *Cluster
+	c *Cluster
+	*machine
+}
+
+// machine is a node apart from the test that looks at it.
+type machine struct {
 	number  int
 	dir     string // appears in the node as /node
 	hasPool bool
@@ -144,7 +149,7 @@ func (n *Node) reap(cmd *exec.Cmd, console *os.File, gone chan<- struct{}) {
 		err = errors.Join(err, werr)
 	}
 	if err = errors.Join(err, reapGroup(group), console.Close()); err != nil {
-		n.c.t.Errorf("the end of %s: %v", n.Name, err)
+		n.c.owner.Errorf("the end of %s: %v", n.Name, err)
 	}
 }
 
