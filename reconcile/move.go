@@ -288,7 +288,7 @@ func unsentRound(src, dst *state.Copy, e state.Epoch) string {
 	for i := len(src.Snapshots) - 1; i >= 0; i-- {
 		s := src.Snapshots[i]
 		if dst != nil && dst.Find(s.GUID) != nil {
-			return ""
+			break
 		}
 		if roundOf(s.Name, e) >= 0 {
 			return s.Name

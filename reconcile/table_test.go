@@ -140,8 +140,10 @@ func refusesStream(o *state.Observed, s state.Step, src *state.Copy, _ state.Epo
 		return ""
 	case dst.Role != state.Standby || src.Epoch.Less(dst.Epoch):
 		return "the target is no standby of an earlier epoch"
-	case s.Base != 0 && (dst.Newest() == nil || dst.Newest().GUID != s.Base || src.Find(s.Base) == nil):
-		return "the base is not the target's newest"
+	case s.Base != 0 && (dst.Find(s.Base) == nil || src.Find(s.Base) == nil):
+		return "the base is not on both sides"
+	case s.Base != 0 && writtenSince(dst, s.Base):
+		return "the target has been modified since the base"
 	}
 	return ""
 }
@@ -266,3 +268,9 @@ func reachable(k state.StepKind) bool {
 }
 
 const hour = time.Hour
+
+// writtenSince reports whether a copy has data that came after one of its snapshots.
+func writtenSince(c *state.Copy, base state.GUID) bool {
+	after := c.Snapshots[slices.IndexFunc(c.Snapshots, func(s state.Snapshot) bool { return s.GUID == base })+1:]
+	return c.Written > 0 || slices.ContainsFunc(after, func(s state.Snapshot) bool { return s.Written > 0 })
+}
