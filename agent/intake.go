@@ -30,15 +30,47 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 		v.a.log.Warn("sender has gone", "volume", v.q.Volume, "err", err)
 		return
 	}
+	ring, err := stream.NewRing(v.a.o.Ring)
+	if err != nil {
+		v.a.log.Error("receive", "err", err)
+		return
+	}
+	v.ring = ring
 	log := v.a.log.With("volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
 	log.Info("receive starts")
 	began := time.Now()
 	in := stream.NewReader(buffered(rw.Reader, conn))
+	still := v.beat(conn)
 	err = receive(ctx, in, conn)
+	still()
 	log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
 	if err := v.reply(conn, err); err != nil {
 		log.Warn("sender did not wait for the reply", "err", err)
 	}
+}
+
+// beatEvery is how often a sender hears how its stream is doing at the target.
+const beatEvery = time.Second / 2
+
+// beat sends the ring's pulse until the returned function is called. That nobody hears it is found out by the reply.
+func (v *receiver) beat(conn net.Conn) (still func()) {
+	tick, over, done := time.NewTicker(beatEvery), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		defer tick.Stop()
+		out := stream.NewWriter(conn)
+		for {
+			select {
+			case <-over:
+				return
+			case <-tick.C:
+				if out.Pulse(v.ring.Pulse()) != nil {
+					return
+				}
+			}
+		}
+	}()
+	return func() { close(over); <-done }
 }
 
 func upgrade(conn net.Conn) error {
@@ -93,12 +125,8 @@ func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.R
 	if head.To != v.q.To || v.q.Token == "" && head.From != v.q.Base {
 		return errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
 	}
-	ring, err := stream.NewRing(v.a.o.Ring)
-	if err != nil {
-		return err
-	}
 	tail := &stream.Tail{R: in}
-	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: ring, conn: conn})
+	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: v.ring, conn: conn})
 	if errors.Is(err, zfs.ErrWarning) { // a complaint about a property: what was set is looked at afterwards
 		v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
 		err = nil

@@ -17,9 +17,12 @@ type receiveReply struct {
 	Error *Error      `json:",omitempty"`
 }
 
-// readReply reads the target's reply. A connection that breaks before is unknown: the guid on the target will tell.
-func readReply(conn io.Reader) receiveReply {
-	b, err := io.ReadAll(io.LimitReader(stream.NewReader(conn), maxReply))
+// readReply reads the target's reply, and its pulses before it. A connection that breaks before is unknown: the guid on the target
+// will tell.
+func readReply(conn io.Reader, pulse func(stream.Pulse)) receiveReply {
+	in := stream.NewReader(conn)
+	in.Pulses(pulse)
+	b, err := io.ReadAll(io.LimitReader(in, maxReply))
 	var reply receiveReply
 	if err == nil {
 		err = json.Unmarshal(b, &reply)
@@ -49,7 +52,7 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	defer conn.Close()                                      // the reply has been read
 	answer := make(chan receiveReply, 1)
-	go func() { answer <- readReply(conn) }()
+	go func() { answer <- readReply(conn, t.o.told) }()
 	serr := t.copyOut(stream.NewWriter(conn), sending)
 	reply := <-answer // at the latest when the connection breaks
 	return outcome(reply, serr)
@@ -77,7 +80,7 @@ func (e *writeError) Unwrap() error { return e.error }
 
 // copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
 func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
-	src := &counted{r: sending, count: t.o.add}
+	src := &counted{r: sending, o: t.o}
 	_, err := w.ReadFrom(src)
 	if err != nil && src.err == nil {
 		return &writeError{err}
@@ -94,16 +97,18 @@ func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
 	return nil
 }
 
-// counted counts what is read and remembers the reader's own error.
+// counted counts what is read, takes the time, and remembers the reader's own error.
 type counted struct {
-	r     io.Reader
-	count func(int)
-	err   error
+	r   io.Reader
+	o   *outgoing
+	err error
 }
 
 func (c *counted) Read(p []byte) (int, error) {
+	c.o.enter(reading)
 	n, err := c.r.Read(p)
-	c.count(n)
+	c.o.enter(writing)
+	c.o.add(n)
 	if err != nil && err != io.EOF {
 		c.err = err
 	}

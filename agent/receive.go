@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
 )
@@ -18,6 +19,7 @@ type receiver struct {
 	q     receiveRequest
 	c     *state.Copy // nil before a first stream
 	first bool        // the dataset, the copy's or a child's, is made by this stream
+	ring  *stream.Ring
 }
 
 // serveReceive checks an offered stream under the volume's lock, then takes the connection over and receives.

@@ -47,6 +47,7 @@ type transfer struct {
 	goal     state.GUID
 	dst      *state.Copy // the target's copy as last seen or, at first, as the step says
 	noResume bool        // the half-received stream was tried and does not take
+	had      int64       // bytes of the leg that the target has of a stream that was cut
 }
 
 func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result, error) {
@@ -188,6 +189,7 @@ func (t *transfer) legs(ctx context.Context) error {
 func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error {
 	src := t.c.Part(path)
 	for surprises := 0; ; {
+		t.had = 0
 		l, refused := nextLeg(src, t.dst.Part(path), goal, func(token string) (state.Snapshot, bool) { return t.resumable(ctx, src, token) })
 		if refused != nil {
 			return refused
@@ -234,6 +236,7 @@ func (t *transfer) resumable(ctx context.Context, src *state.Copy, token string)
 		t.a.log.Info("half-received stream cannot be resumed", "volume", t.s.Volume, "err", err)
 		return state.Snapshot{}, false
 	}
+	t.had = contents.Bytes
 	return matches(contents, src)
 }
 
@@ -253,7 +256,7 @@ func (t *transfer) push(ctx context.Context, path string, goal state.GUID, l leg
 			return fmt.Errorf("estimate %s: %w", l.to.Name, err)
 		}
 		q.Bytes = size
-		t.o.expect(size)
+		t.o.expect(size, t.had)
 	}
 	began, before := time.Now(), t.o.now().Bytes
 	reply, err := t.pump(ctx, out, q)

@@ -106,7 +106,7 @@ func TestCutStreamResumes(t *testing.T) {
 
 // slow makes a node's streams slow enough to be met half-way.
 func (n *node) slow() {
-	n.faults(zfsim.Faults{BytesPerSecond: map[string]int64{"tank": 2 << 20}})
+	n.faults(zfsim.Faults{BytesPerSecond: map[string]int64{"tank": 1 << 20}})
 }
 
 func (n *node) streams() []state.Stream {
@@ -236,7 +236,7 @@ func (s sender) give(to *node, q receiveRequest, f func(io.WriteCloser)) error {
 	}
 	defer conn.Close() // some have closed it
 	f(conn)
-	if reply := readReply(conn); reply.Error != nil {
+	if reply := readReply(conn, func(stream.Pulse) {}); reply.Error != nil {
 		return reply.Error
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/drover-project/drover/state"
 )
@@ -25,10 +24,7 @@ type outgoing struct {
 	result Result // valid when done is closed
 	err    error
 
-	mu       sync.Mutex
-	progress state.Stream
-	marked   time.Time // when the rate was last computed
-	at       int64     // bytes then
+	account
 }
 
 // begin returns the stream of a step and whether it runs already. A stream of another kind for the same volume is ErrBusy.
@@ -44,9 +40,7 @@ func (u *underway) begin(s state.Step) (o *outgoing, runs bool, err error) {
 	if u.out == nil {
 		u.out = map[state.UUID]*outgoing{}
 	}
-	now := time.Now()
-	o = &outgoing{step: s, done: make(chan struct{}), marked: now, progress: state.Stream{
-		Volume: s.Volume, UUID: s.UUID, Move: s.Move, To: s.Peer, Snapshot: s.Snapshot, Total: s.Bytes, Started: now}}
+	o = &outgoing{step: s, done: make(chan struct{}), account: newAccount(s)}
 	u.out[s.UUID] = o
 	u.running.Add(1)
 	return o, false, nil
@@ -77,30 +71,6 @@ func (o *outgoing) await(ctx context.Context) (Result, error) {
 	case <-ctx.Done():
 		return Result{}, errorf(CodeUnknown, "nobody waits any more; the stream goes on: %w", context.Cause(ctx))
 	}
-}
-
-// expect sets what a leg of the stream is estimated to carry, in bytes.
-func (o *outgoing) expect(total int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.progress.Total = o.progress.Bytes + total
-}
-
-// add counts bytes sent.
-func (o *outgoing) add(n int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.progress.Bytes += int64(n)
-	if since := time.Since(o.marked); since >= time.Second/2 {
-		o.progress.Rate = float64(o.progress.Bytes-o.at) / since.Seconds()
-		o.marked, o.at = o.marked.Add(since), o.progress.Bytes
-	}
-}
-
-func (o *outgoing) now() state.Stream {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.progress
 }
 
 // streams returns what this node is sending, by volume.

@@ -298,14 +298,32 @@ type User struct {
 type Stream struct {
 	Volume   VolumeName
 	UUID     UUID
+	App      AppID
 	Move     MoveID
 	To       NodeID
 	Snapshot string
 	Bytes    int64 // sent so far, a resumed part not included
-	Total    int64 // estimate
+	Resumed  int64 // bytes that the target had of it before, of a stream that was cut
+	Total    int64 // estimate of what is sent in the end; more than Bytes until the end
 	Started  time.Time
-	Rate     float64 // bytes/s, recent
+	Rate     float64   // bytes/s, recent
+	Bound    Bound     // what it waits for most
+	Waiting  int64     // bytes that have arrived and wait for the target's pool
+	Room     int64     // bytes that could
+	Quiet    time.Time // since when nothing has moved; zero if something does
 }
+
+// Bound is what a stream waits for most.
+type Bound string
+
+// The bounds. The target's buffer tells its pool from the rest: it is full while the pool is the slower one.
+const (
+	BoundUnknown Bound = ""
+	BoundTarget  Bound = "target"  // the pool of the target
+	BoundSource  Bound = "source"  // the pool of the source
+	BoundNetwork Bound = "network" // the way between them, processors included
+	BoundLimit   Bound = "limit"   // a bandwidth limit
+)
 
 // Gate is the state of one node's gate.
 type Gate struct {

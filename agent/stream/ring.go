@@ -26,6 +26,7 @@ var ErrRingSize = errors.New("a ring has between 2 and 256 MiB")
 type Ring struct {
 	most  int // segments
 	level atomic.Int64
+	taken atomic.Int64
 
 	mu    sync.Mutex
 	moved sync.Cond // a segment was filled or emptied, or an end came
@@ -56,6 +57,12 @@ func NewRing(size int) (*Ring, error) {
 // slower side, an empty one that whoever fills it is: the network, or what is behind it.
 func (r *Ring) Level() (bytes, size int64) {
 	return r.level.Load(), int64(r.most) * segmentSize
+}
+
+// Pulse returns what the ring knows for its receiver's pulse.
+func (r *Ring) Pulse() Pulse {
+	level, size := r.Level()
+	return Pulse{Taken: r.taken.Load(), Level: level, Size: size}
 }
 
 // Carry passes everything that fill returns on to w, reading ahead as far as the ring reaches, until fill returns io.EOF. Its error
@@ -167,6 +174,7 @@ func (r *Ring) next() (*segment, []byte) {
 // emptied takes note of what was written. A segment that is through is free for the next; while it has room it is fill's.
 func (r *Ring) emptied(s *segment, n int) {
 	r.level.Add(int64(-n))
+	r.taken.Add(int64(n))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.r += n; s.r == segmentSize {

@@ -56,8 +56,8 @@ func TestRingCarriesEverythingInOrder(t *testing.T) {
 		if err != nil || n != int64(size) || !bytes.Equal(out.Bytes(), data[:size]) {
 			rt.Fatalf("%d of %d bytes, %v", n, size, err)
 		}
-		if level, _ := r.Level(); level != 0 || r.made > 2 {
-			rt.Fatalf("%d bytes are left, %d segments were made", level, r.made)
+		if p := r.Pulse(); p != (Pulse{Taken: int64(size), Size: MinRing}) || r.made > 2 {
+			rt.Fatalf("%+v is left, %d segments were made", p, r.made)
 		}
 	})
 }

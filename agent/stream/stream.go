@@ -28,9 +28,10 @@ const headerSize = 5
 const maxWords = 4 << 10
 
 const (
-	frameData byte = 'd'
-	frameEnd  byte = 'e' // carries the count of data bytes
-	frameFail byte = 'x' // carries words
+	frameData  byte = 'd'
+	frameEnd   byte = 'e' // carries the count of data bytes
+	frameFail  byte = 'x' // carries words
+	framePulse byte = 'p' // carries three numbers; a sign of life beside the data
 )
 
 // ErrCut says that a stream broke off without the sender's word.
@@ -49,18 +50,26 @@ func (e *SenderError) Error() string { return "the sender gave up: " + e.Message
 type Writer struct {
 	w   io.Writer
 	n   uint64
-	buf []byte // header and one chunk, so that each frame is a single write
+	buf []byte // header and one chunk, so that each frame is a single write; made for the first data
 }
 
-// NewWriter returns a Writer onto w. Its memory is one chunk.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: w, buf: make([]byte, headerSize+ChunkSize)} }
+// NewWriter returns a Writer onto w. Its memory is one chunk, and hardly any before there is data.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// room returns where the payload of a data frame goes.
+func (w *Writer) room() []byte {
+	if w.buf == nil {
+		w.buf = make([]byte, headerSize+ChunkSize)
+	}
+	return w.buf[headerSize:]
+}
 
 // Write sends p as data, in chunks.
 func (w *Writer) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
-		n := copy(w.buf[headerSize:], p[sent:])
-		if err := w.frame(frameData, n); err != nil {
+		n := copy(w.room(), p[sent:])
+		if err := w.data(n); err != nil {
 			return sent, err
 		}
 		sent += n
@@ -72,9 +81,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	for {
-		n, err := r.Read(w.buf[headerSize:])
+		n, err := r.Read(w.room())
 		if n > 0 {
-			if werr := w.frame(frameData, n); werr != nil {
+			if werr := w.data(n); werr != nil {
 				return total, werr
 			}
 			total += int64(n)
@@ -88,27 +97,52 @@ func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
 	}
 }
 
-// frame sends the first n bytes of the payload that is in the buffer.
-func (w *Writer) frame(kind byte, n int) error {
-	w.buf[0] = kind
-	binary.BigEndian.PutUint32(w.buf[1:headerSize], uint32(n))
-	if kind == frameData {
-		w.n += uint64(n)
-	}
+// data sends the first n bytes of the payload that is in the buffer.
+func (w *Writer) data(n int) error {
+	w.n += uint64(n)
+	putHeader(w.buf, frameData, n)
 	_, err := w.w.Write(w.buf[:headerSize+n])
 	return err
 }
 
-// End says that the stream is complete.
-func (w *Writer) End() error {
-	binary.BigEndian.PutUint64(w.buf[headerSize:], w.n)
-	return w.frame(frameEnd, 8)
+// small sends a frame that is not data.
+func (w *Writer) small(kind byte, payload []byte) error {
+	b := make([]byte, headerSize, headerSize+len(payload))
+	putHeader(b, kind, len(payload))
+	_, err := w.w.Write(append(b, payload...))
+	return err
 }
+
+func putHeader(b []byte, kind byte, n int) {
+	b[0] = kind
+	binary.BigEndian.PutUint32(b[1:headerSize], uint32(n))
+}
+
+// End says that the stream is complete.
+func (w *Writer) End() error { return w.small(frameEnd, binary.BigEndian.AppendUint64(nil, w.n)) }
 
 // Fail says why the stream is not complete.
 func (w *Writer) Fail(cause error) error {
-	n := copy(w.buf[headerSize:headerSize+maxWords], cause.Error())
-	return w.frame(frameFail, n)
+	words := cause.Error()
+	return w.small(frameFail, []byte(words[:min(len(words), maxWords)]))
+}
+
+// Pulse is what the receiver of a stream says of itself while it receives, in bytes.
+type Pulse struct {
+	Taken int64 // by whom the stream is for, so far
+	Level int64 // wait in the receiver's ring
+	Size  int64 // fit in it
+}
+
+const pulseSize = 24
+
+// Pulse sends a sign of life. It is no data, and who reads data does not see it.
+func (w *Writer) Pulse(p Pulse) error {
+	var b []byte
+	for _, n := range []int64{p.Taken, p.Level, p.Size} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return w.small(framePulse, b)
 }
 
 // Reader reads the data of one stream.
@@ -117,10 +151,15 @@ type Reader struct {
 	left int    // of the current data frame
 	n    uint64 // data bytes so far
 	err  error  // sticky, io.EOF after a proper end
+
+	pulse func(Pulse) // nil if none may come
 }
 
 // NewReader returns a Reader of the stream that r carries.
 func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
+
+// Pulses has f called with each pulse. A reader without it takes one for a malformed frame.
+func (r *Reader) Pulses(f func(Pulse)) { r.pulse = f }
 
 // Count returns how many data bytes were read.
 func (r *Reader) Count() uint64 { return r.n }
@@ -172,6 +211,8 @@ func (r *Reader) next() error {
 		return r.end()
 	case h[0] == frameFail && n <= maxWords:
 		return r.fail(int(n))
+	case h[0] == framePulse && n == pulseSize && r.pulse != nil:
+		return r.beat()
 	}
 	return fmt.Errorf("frame of type %q and %d bytes: %w", h[0], n, ErrFrame)
 }
@@ -185,6 +226,16 @@ func (r *Reader) end() error {
 		return fmt.Errorf("%d bytes were sent, %d arrived: %w", sent, r.n, ErrFrame)
 	}
 	return io.EOF
+}
+
+func (r *Reader) beat() error {
+	var b [pulseSize]byte
+	if _, err := io.ReadFull(r.r, b[:]); err != nil {
+		return cut(err)
+	}
+	n := func(at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
+	r.pulse(Pulse{Taken: n(0), Level: n(8), Size: n(16)})
+	return nil
 }
 
 func (r *Reader) fail(n int) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -104,6 +105,35 @@ func TestFailureIsTold(t *testing.T) {
 	if _, err := io.ReadAll(NewReader(bytes.NewReader(long))); !errors.As(err, &told) || len(told.Message) != maxWords {
 		t.Errorf("long explanation: %v", err)
 	}
+}
+
+func TestPulsesAreNoData(t *testing.T) {
+	var wire bytes.Buffer
+	w := NewWriter(&wire)
+	want := []Pulse{{}, {Taken: 1 << 40, Level: 7, Size: MaxRing}}
+	for _, p := range want {
+		if err := errors.Join(w.Pulse(p), write(w, "data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.End(); err != nil {
+		t.Fatal(err)
+	}
+	all := wire.Bytes()
+	r := NewReader(&wire)
+	var got []Pulse
+	r.Pulses(func(p Pulse) { got = append(got, p) })
+	if b, err := io.ReadAll(r); string(b) != "datadata" || err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, %v", b, err, got)
+	}
+	if _, err := io.ReadAll(NewReader(bytes.NewReader(all))); !errors.Is(err, ErrFrame) {
+		t.Errorf("a pulse that nobody expects: %v", err)
+	}
+}
+
+func write(w io.Writer, s string) error {
+	_, err := io.WriteString(w, s)
+	return err
 }
 
 func TestMalformedFramesAreRefused(t *testing.T) {

@@ -21,6 +21,7 @@ func (v *overview) print(out io.Writer) error {
 	v.printApps(w)
 	v.printVolumes(w)
 	v.printNodes(w)
+	v.printStreams(w)
 	v.printMoves(w)
 	return w.Flush()
 }
