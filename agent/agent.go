@@ -51,10 +51,11 @@ type Agent struct {
 	peers   *Client       // other agents, for questions
 	streams *streamDialer // to other agents, for streams: connections of their own
 
-	id    state.NodeID // set by prepare, before anything is served
-	locks locks
-	rates *rates
-	under underway
+	id     state.NodeID // set by prepare, before anything is served
+	locks  locks
+	rates  *rates
+	limits *limits
+	under  underway
 
 	term    sync.Mutex // held while the highest term is compared and saved
 	highest state.Term // seen; set by prepare
@@ -84,7 +85,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{o: o, log: o.Log, gate: g, server: server,
 		peers: NewClient(client, o.Log), streams: newStreamDialer(client),
-		rates: newRates(filepath.Join(o.Dir, "rates.json"), o.Log), locks: locks{dir: filepath.Join(o.Dir, "locks")}}
+		rates: newRates(filepath.Join(o.Dir, "rates.json"), o.Log), limits: newLimits(), locks: locks{dir: filepath.Join(o.Dir, "locks")}}
 	o.ZFS.Log = o.Log
 	a.zfs = zfs.New(o.ZFS)
 	if a.ln, err = listen(o.Listen); err != nil {

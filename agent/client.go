@@ -78,18 +78,16 @@ func (c *Client) Streams(ctx context.Context, addr string) ([]state.Stream, erro
 // AwaitAnswers has the agent ask the probes until all are answered, at most for wait. why says what kept it from being
 // answered. Errors: ErrUnreachable, ErrBadRequest.
 func (c *Client) AwaitAnswers(ctx context.Context, addr string, probes []state.Probe, wait time.Duration) (answers bool, why string, err error) {
-	body, err := json.Marshal(question{Probes: probes, Wait: wait})
-	if err != nil {
-		return false, "", fmt.Errorf("encode probes: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+pathAnswers, bytes.NewReader(body))
-	if err != nil {
-		return false, "", fmt.Errorf("agent %s: %w", addr, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
 	var r answersReply
-	err = c.do(req, &r)
+	err = c.send(ctx, http.MethodPost, addr, pathAnswers, question{Probes: probes, Wait: wait}, &r)
 	return r.Answers, r.Why, err
+}
+
+// SetLimits replaces the agent's bandwidth limits, in bytes per second. They apply to running streams at once, and are gone when
+// the agent starts again; its observation says which it has. Errors: ErrStaleTerm, ErrBadRequest, ErrUnreachable, ErrUnknown.
+func (c *Client) SetLimits(ctx context.Context, addr string, term state.Term, l state.Limits) error {
+	var set state.Limits
+	return c.send(ctx, http.MethodPut, addr, pathLimits, limitsRequest{Term: term, Limits: l}, &set)
 }
 
 // AwaitUnused waits until no process on the node uses the volume, at most for wait, and returns who still does: no users
@@ -111,17 +109,22 @@ func (c *Client) AwaitUnused(ctx context.Context, addr string, uuid state.UUID, 
 // ErrUnknown and ErrUnreachable the step may be sent again: every step is guarded where it happens.
 func (c *Client) Do(ctx context.Context, addr string, term state.Term, step state.Step) (Result, error) {
 	var r Result
-	body, err := json.Marshal(Request{Term: term, Step: step})
+	err := c.send(ctx, http.MethodPost, addr, pathStep, Request{Term: term, Step: step}, &r)
+	return r, err
+}
+
+// send sends v as JSON.
+func (c *Client) send(ctx context.Context, method, addr, path string, v, into any) error {
+	body, err := json.Marshal(v)
 	if err != nil {
-		return r, fmt.Errorf("encode step %q: %w", step.Kind, err)
+		return fmt.Errorf("encode the request to %s: %w", path, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+pathStep, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+addr+path, bytes.NewReader(body))
 	if err != nil {
-		return r, fmt.Errorf("agent %s: %w", addr, err)
+		return fmt.Errorf("agent %s: %w", addr, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	err = c.do(req, &r)
-	return r, err
+	return c.do(req, into)
 }
 
 func (c *Client) get(ctx context.Context, addr, path string, query url.Values, into any) error {

@@ -33,6 +33,7 @@ func (a *Agent) handler(work, streams context.Context) http.Handler {
 	mux.Handle("GET "+pathUnused, a.answer(masters, func(r *http.Request) (any, error) { return a.awaitUnused(r) }))
 	mux.Handle("POST "+pathAnswers, a.answer(masters, awaitAnswers))
 	mux.Handle("POST "+pathStep, a.answer(masters, func(r *http.Request) (any, error) { return a.step(work, streams, r) }))
+	mux.Handle("PUT "+pathLimits, a.answer(masters, func(r *http.Request) (any, error) { return a.setLimits(work, r) }))
 	mux.Handle("POST "+pathReceive, a.only([]certs.Role{certs.Agent}, func(w http.ResponseWriter, r *http.Request) {
 		a.serveReceive(streams, w, r)
 	}))

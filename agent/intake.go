@@ -126,7 +126,7 @@ func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.R
 		return errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
 	}
 	tail := &stream.Tail{R: in}
-	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: v.ring, conn: conn})
+	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: v.ring, conn: conn, fill: v.limited(ctx, tail)})
 	if errors.Is(err, zfs.ErrWarning) { // a complaint about a property: what was set is looked at afterwards
 		v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
 		err = nil
@@ -137,12 +137,25 @@ func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.R
 	return v.ended(tail)
 }
 
+// limited reads a stream as fast as this node may receive.
+func (v *receiver) limited(ctx context.Context, from *stream.Tail) func([]byte) (int, error) {
+	limit := v.a.limits.receiving()
+	return func(p []byte) (int, error) {
+		n, err := from.Fill(p[:min(len(p), limit.most())])
+		if err == nil {
+			err = limit.wait(ctx, n)
+		}
+		return n, err
+	}
+}
+
 // incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
 // the stream is told why it was not taken.
 type incoming struct {
 	head []byte
 	tail *stream.Tail
 	ring *stream.Ring
+	fill func([]byte) (int, error)
 	conn net.Conn
 }
 
@@ -163,7 +176,7 @@ func (r *incoming) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return int64(n), err
 	}
-	m, err := r.ring.Carry(w, r.tail.Fill, func() { _ = r.Close() }) // it fails only if the connection is gone
+	m, err := r.ring.Carry(w, r.fill, func() { _ = r.Close() }) // it fails only if the connection is gone
 	return int64(n) + m, err
 }
 

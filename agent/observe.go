@@ -28,6 +28,7 @@ func (a *Agent) node(ctx context.Context) (*state.Node, error) {
 	}
 	n.Refused, n.Term = root.refused, root.term
 	n.Streams, n.Rates, n.Gate = a.under.streams(), a.rates.all(), a.gate.State()
+	n.Limits = a.limits.now()
 	n.Source = state.Source{At: time.Now()}
 	return n, nil
 }

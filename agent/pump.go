@@ -53,7 +53,7 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	defer conn.Close()                                      // the reply has been read
 	answer := make(chan receiveReply, 1)
 	go func() { answer <- readReply(conn, t.o.told) }()
-	serr := t.copyOut(stream.NewWriter(conn), sending)
+	serr := t.copyOut(ctx, stream.NewWriter(conn), sending)
 	reply := <-answer // at the latest when the connection breaks
 	return outcome(reply, serr)
 }
@@ -79,8 +79,8 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 // copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
-func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
-	src := &counted{r: sending, o: t.o}
+func (t *transfer) copyOut(ctx context.Context, w *stream.Writer, sending *zfs.Sending) error {
+	src := &counted{ctx: ctx, r: sending, o: t.o, limit: t.a.limits.sending(t.s.App, t.s.Peer)}
 	_, err := w.ReadFrom(src)
 	if err != nil && src.err == nil {
 		return &writeError{err}
@@ -97,19 +97,25 @@ func (t *transfer) copyOut(w *stream.Writer, sending *zfs.Sending) error {
 	return nil
 }
 
-// counted counts what is read, takes the time, and remembers the reader's own error.
+// counted counts what is read, takes the time, keeps the limits, and remembers the reader's own error.
 type counted struct {
-	r   io.Reader
-	o   *outgoing
-	err error
+	ctx   context.Context //nolint:containedctx // of one stream, for Read, which has none
+	r     io.Reader
+	o     *outgoing
+	limit *throttle
+	err   error
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	c.o.enter(reading)
-	n, err := c.r.Read(p)
+	n, err := c.r.Read(p[:min(len(p), c.limit.most())])
+	if err == nil {
+		c.o.enter(limited)
+		err = c.limit.wait(c.ctx, n)
+	}
 	c.o.enter(writing)
 	c.o.add(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		c.err = err
 	}
 	return n, err

@@ -174,7 +174,7 @@ func newPumpBench(b *testing.B) *pumpBench {
 	}
 	p := &pumpBench{b: b, zfs: zfs.New(zfs.Options{Path: dir}), dir: dir}
 	bench := newBench(b)
-	p.source = &Agent{streams: newStreamDialer(bench.tls(certs.Agent))}
+	p.source = &Agent{limits: newLimits(), streams: newStreamDialer(bench.tls(certs.Agent))}
 	p.serve(bench)
 	return p
 }
@@ -189,7 +189,7 @@ func (p *pumpBench) serve(bench *bench) {
 	if err != nil {
 		p.b.Fatal(err)
 	}
-	target := &Agent{o: Options{Ring: stream.DefaultRing}, log: slog.New(slog.DiscardHandler), server: config, ln: ln}
+	target := &Agent{limits: newLimits(), o: Options{Ring: stream.DefaultRing}, log: slog.New(slog.DiscardHandler), server: config, ln: ln}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &receiver{a: target, z: p.zfs, c: &state.Copy{}}
 		if err := decode(r.Body, &v.q); err != nil {

@@ -16,6 +16,7 @@ const (
 	pathStreams = "/v1/streams"
 	pathAnswers = "/v1/answers"
 	pathStep    = "/v1/step"
+	pathLimits  = "/v1/limits"
 	pathReceive = "/v1/receive"
 	pathHealth  = "/healthz"
 )
@@ -30,6 +31,12 @@ const (
 type Request struct {
 	Term state.Term // of the leader that asks; an agent refuses a lower one than it has seen
 	Step state.Step
+}
+
+// limitsRequest is the body of a request for other limits.
+type limitsRequest struct {
+	Term   state.Term // as in Request
+	Limits state.Limits
 }
 
 // Result is what a step left behind, as read back after it.
