@@ -352,7 +352,7 @@ func dropOlder(ctx context.Context, z *zfs.ZFS, c *state.Copy, prefix string, ne
 		if s.GUID == newest {
 			break
 		}
-		if prefix == "" || !strings.HasPrefix(s.Name, prefix) || slices.Contains(keep, s.GUID) {
+		if prefix == "" || !strings.HasPrefix(s.Name, prefix) || !ourSnapshot.MatchString(s.Name) || slices.Contains(keep, s.GUID) {
 			continue
 		}
 		names = append(names, s.Name)

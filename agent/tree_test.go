@@ -160,3 +160,12 @@ func TestReceivableChildren(t *testing.T) {
 		t.Error("a child of no copy")
 	}
 }
+
+// Only what moves have made is ever destroyed, however else people name their snapshots.
+func TestOurSnapshots(t *testing.T) {
+	for name, want := range map[string]bool{"drover-0.2-0": true, "drover-1.12-final": true, "drover-mine": false, "drover-0.2-mine": false, "drover-0.2-0x": false, "by-hand": false} {
+		if got := ourSnapshot.MatchString(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
