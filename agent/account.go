@@ -27,9 +27,10 @@ type account struct {
 type activity int
 
 const (
-	reading activity = iota // from zfs send
-	writing                 // to the connection
-	limited                 // waiting until a limit lets it go on
+	reading  activity = iota // from zfs send
+	writing                  // to the connection
+	limited                  // waiting until a limit lets it go on
+	answered                 // zfs send has ended; the target's answer is to come
 	activities
 )
 
@@ -45,6 +46,13 @@ func (a *account) expect(total, resumed int64) {
 	defer a.mu.Unlock()
 	a.total = a.said.Bytes + total
 	a.said.Resumed += resumed
+}
+
+// begin says that a leg of the stream begins.
+func (a *account) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.moved, a.pulse = time.Now(), stream.Pulse{}
 }
 
 // enter says what the stream does from now on.

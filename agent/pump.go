@@ -38,8 +38,8 @@ func readReply(conn io.Reader, pulse func(stream.Pulse)) receiveReply {
 
 // pump runs `zfs send` into the target's agent. zfs is started first: it reads ahead into its pipe while the target checks.
 func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	sending, err := t.z.Send(ctx, out)
 	if err != nil {
 		return nil, err
@@ -51,11 +51,28 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	defer conn.Close()                                      // the reply has been read
+	t.o.begin()
 	answer := make(chan receiveReply, 1)
 	go func() { answer <- readReply(conn, t.o.told) }()
+	defer t.watched(ctx, cancel)()
 	serr := t.copyOut(ctx, stream.NewWriter(conn), sending)
+	t.o.enter(answered)
 	reply := <-answer // at the latest when the connection breaks
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause // we cut it ourselves
+	}
 	return outcome(reply, serr)
+}
+
+// watched has the stream watched until the returned function is called.
+func (t *transfer) watched(ctx context.Context, cut context.CancelCauseFunc) (over func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.o.watch(ctx, stuckFor, t.token, cut)
+	}()
+	return func() { cancel(); <-done }
 }
 
 // outcome tells which end's error explains a failed stream. A sender that fails makes the receiver fail; a receiver that

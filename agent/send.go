@@ -47,6 +47,7 @@ type transfer struct {
 	goal     state.GUID
 	dst      *state.Copy // the target's copy as last seen or, at first, as the step says
 	noResume bool        // the half-received stream was tried and does not take
+	later    error       // why the half-received stream could not be looked at now
 	had      int64       // bytes of the leg that the target has of a stream that was cut
 }
 
@@ -191,6 +192,9 @@ func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error
 	for surprises := 0; ; {
 		t.had = 0
 		l, refused := nextLeg(src, t.dst.Part(path), goal, func(token string) (state.Snapshot, bool) { return t.resumable(ctx, src, token) })
+		if t.later != nil {
+			return fmt.Errorf("look at the half-received stream: %w", t.later)
+		}
 		if refused != nil {
 			return refused
 		}
@@ -234,10 +238,16 @@ func (t *transfer) resumable(ctx context.Context, src *state.Copy, token string)
 	contents, err := t.z.TokenContents(ctx, token)
 	if err != nil {
 		t.a.log.Info("half-received stream cannot be resumed", "volume", t.s.Volume, "err", err)
+		if !unusable(err) {
+			t.later = err
+		}
 		return state.Snapshot{}, false
 	}
-	t.had = contents.Bytes
-	return matches(contents, src)
+	to, ok := matches(contents, src)
+	if ok {
+		t.had = contents.Bytes
+	}
+	return to, ok
 }
 
 // push sends one leg and brings dst up to what the target says afterwards.
