@@ -31,6 +31,7 @@ type Agents interface {
 	AwaitUnused(ctx context.Context, addr string, uuid state.UUID, wait time.Duration) ([]state.User, error)
 	AwaitAnswers(ctx context.Context, addr string, probes []state.Probe, wait time.Duration) (answers bool, why string, err error)
 	Streams(ctx context.Context, addr string) ([]state.Stream, error)
+	SetLimits(ctx context.Context, addr string, term state.Term, limits state.Limits) error
 }
 
 // Cluster is the sources of what is observed, and the means to change it.

@@ -162,11 +162,31 @@ func (l *loop) pass(ctx context.Context, d *state.Desired) []state.Decision {
 	now := time.Now()
 	l.c.mem.look(d, o, now)
 	l.c.mem.fill(o, now)
+	l.limit(ctx, d, o)
 	decisions := reconcile.Next(d, o, now)
 	for i := range decisions {
 		l.start(ctx, d, o, &decisions[i], asked)
 	}
 	return decisions
+}
+
+// limit tells every agent what its streams may take, where that is not what it says. Streams under way obey at once.
+func (l *loop) limit(ctx context.Context, d *state.Desired, o *state.Observed) {
+	var wg sync.WaitGroup
+	for _, n := range o.Nodes {
+		limits := reconcile.Limits(d, o, n)
+		if !n.Answered() || n.Limits.Equal(limits) {
+			continue
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			if err := l.c.o.Cluster.Agents.SetLimits(ctx, n.Address, l.term, limits); err != nil {
+				l.c.o.Log.WarnContext(ctx, "limits of streams were not set; tried again at the next look", "node", n.Hostname, "err", err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // start begins an app's step, unless the app is busy, backing off, or going round in a circle. A decision on what was asked
