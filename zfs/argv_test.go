@@ -14,14 +14,16 @@ import (
 
 const token = "1-ade465e5c-b0-789c636064"
 
-// TestCommandLines holds what each call runs, word for word.
-func TestCommandLines(t *testing.T) {
+// commandLine is a call and what it runs.
+type commandLine struct {
+	name string
+	call func(context.Context, *ZFS) error
+	want string
+}
+
+func commandLines() []commandLine {
 	props := map[string]string{"readonly": "on", PropRole: "standby", "canmount": "noauto"}
-	for _, c := range []struct {
-		name string
-		call func(context.Context, *ZFS) error
-		want string
-	}{
+	return []commandLine{
 		{"create", func(ctx context.Context, z *ZFS) error { return z.Create(ctx, "tank/d/v", props) },
 			"zfs|create|-o|canmount=noauto|-o|drover:role=standby|-o|readonly=on|tank/d/v"},
 		{"set", func(ctx context.Context, z *ZFS) error { return z.Set(ctx, "tank/v", props) },
@@ -30,11 +32,15 @@ func TestCommandLines(t *testing.T) {
 			return z.Set(ctx, "tank/v", map[string]string{"refquota": "1024"})
 		},
 			"zfs|set|refquota=1024|tank/v"},
+		{"set no quota", func(ctx context.Context, z *ZFS) error {
+			return z.Set(ctx, "tank/v", map[string]string{"refquota": "0"})
+		},
+			"zfs|set|refquota=none|tank/v"},
 		{"set on a snapshot", func(ctx context.Context, z *ZFS) error { return z.Set(ctx, "tank/v@s", map[string]string{"a:b": ""}) },
 			"zfs|set|a:b=|tank/v@s"},
 		{"set each", func(ctx context.Context, z *ZFS) error {
 			return z.SetEach(ctx, "tank/v", map[string]string{"quota": "0", "atime": "off", "compression": "lz4", "sync": "always"})
-		}, "zfs|set|atime=off|sync=always|tank/v\nzfs|set|compression=lz4|tank/v\nzfs|set|quota=0|tank/v"},
+		}, "zfs|set|atime=off|sync=always|tank/v\nzfs|set|compression=lz4|tank/v\nzfs|set|quota=none|tank/v"},
 		{"inherit", func(ctx context.Context, z *ZFS) error { return z.Inherit(ctx, "tank/v", PropLead) },
 			"zfs|inherit|drover:lead|tank/v"},
 		{"snapshot", func(ctx context.Context, z *ZFS) error {
@@ -68,7 +74,12 @@ func TestCommandLines(t *testing.T) {
 			"zfs|send|-Lce|-i|tank/v@1|tank/v@2"},
 		{"send from a bookmark", sends(SendRequest{Snapshot: "tank/v@2", Base: "tank/v#1"}), "zfs|send|-i|tank/v#1|tank/v@2"},
 		{"send by token", sends(SendRequest{Token: token}), "zfs|send|-t|" + token},
-	} {
+	}
+}
+
+// TestCommandLines holds what each call runs, word for word.
+func TestCommandLines(t *testing.T) {
+	for _, c := range commandLines() {
 		t.Run(c.name, func(t *testing.T) {
 			z, dir := fake(t, "[ $2 != -s ] || cat; exit 0")
 			if err := c.call(testContext(t), z); err != nil {

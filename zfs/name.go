@@ -110,9 +110,17 @@ func assignments(props map[string]string) ([]string, error) {
 		if v := props[name]; len(v) > maxValue || !safeValue.MatchString(v) {
 			return nil, refuse("property %s: value %q", name, v)
 		}
-		words = append(words, name+"="+props[name])
+		words = append(words, name+"="+worded(name, props[name]))
 	}
 	return words, nil
+}
+
+// worded is a value as zfs takes it. Its listings show a quota that is not set as 0, which it refuses to be set to.
+func worded(name, value string) string {
+	if value == "0" && (name == "quota" || name == "refquota") {
+		return "none"
+	}
+	return value
 }
 
 // options returns the properties as words that follow -o.

@@ -77,10 +77,6 @@ func executable(pid string) string {
 	return s
 }
 
-func under(path, head string) bool {
-	return path == head || strings.HasPrefix(path, head) && path[len(head)] == '/'
-}
-
 func dirUnder(pid, what, head string) bool {
 	s, err := os.Readlink(filepath.Join("/proc", pid, what))
 	return err == nil && under(s, head)

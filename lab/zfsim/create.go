@@ -38,8 +38,11 @@ func (c *cli) parseOptions(opts []opt, letter byte, what string) (map[string]str
 
 func (c *cli) create(opts []opt, operands []string) error {
 	f := flagsOf(opts)
-	if len(operands) != 1 {
+	switch {
+	case len(operands) == 0:
 		return usageError("missing filesystem argument")
+	case len(operands) > 1:
+		return usageError("too many arguments")
 	}
 	name := operands[0]
 	what := fmt.Sprintf("cannot create '%s': ", name)
@@ -51,13 +54,56 @@ func (c *cli) create(opts []opt, operands []string) error {
 	}
 	props, err := c.parseOptions(opts, 'o', what)
 	if err != nil {
-		return err
+		return plainly(err)
+	}
+	if f.has('v') || f.has('P') {
+		c.reportCreate(name, f)
+	}
+	if f.has('n') {
+		return nil
 	}
 	err = c.update(poolOf(name), func(tx *txn) error { return tx.create(name, props, f) })
 	if errors.Is(err, errNoPool) {
 		return fmt.Errorf("%sno such pool '%s'", what, poolOf(name))
 	}
-	return wrapReason(what, err)
+	if err != nil || f.has('u') {
+		return wrapReason(what, err)
+	}
+	return c.mountNew(name)
+}
+
+// mountNew mounts what was just created. Creating is done by then, and stays.
+func (c *cli) mountNew(name string) error {
+	err := c.update(poolOf(name), func(tx *txn) error {
+		if d := tx.p.find(name); d != nil {
+			return tx.automount(d)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nfilesystem successfully created, but not mounted", err)
+	}
+	return nil
+}
+
+// plainly makes an error of wrong use one that shows no usage text.
+func plainly(err error) error {
+	var usage usageError
+	if errors.As(err, &usage) {
+		return errors.New(string(usage))
+	}
+	return err
+}
+
+func (c *cli) reportCreate(name string, f flagSet) {
+	switch {
+	case f.has('P'):
+		c.printf("create\t%s\n", name)
+	case f.has('n'):
+		c.printf("would create %s\n", name)
+	default:
+		c.printf("create %s\n", name)
+	}
 }
 
 // printed marks an error whose text is already complete.
@@ -90,18 +136,25 @@ func (tx *txn) create(name string, props map[string]string, f flagSet) error {
 		if !f.has('p') {
 			return errNoParent
 		}
-		if err := tx.create(parentName(name), nil, f); err != nil {
+		if err := tx.createParent(name, f); err != nil {
 			return err
 		}
 	}
-	if sp := tx.m.space(tx.p); sp.available(tx.p.find(parentName(name))) == 0 {
+	// A quota binds the file system's own first blocks too.
+	quota := number(props["quota"])
+	if sp := tx.m.space(tx.p); sp.available(tx.p.find(parentName(name))) == 0 || quota > 0 && quota < fsOverhead {
 		return errNoSpace
 	}
-	d, err := tx.newDataset(name, props)
-	if err != nil || f.has('u') {
+	_, err := tx.newDataset(name, props)
+	return err
+}
+
+// createParent creates and mounts the parent of a dataset to be, and its parents.
+func (tx *txn) createParent(name string, f flagSet) error {
+	if err := tx.create(parentName(name), nil, f); err != nil {
 		return err
 	}
-	return tx.automount(d)
+	return tx.automount(tx.p.find(parentName(name)))
 }
 
 // newDataset adds an empty file system and its head.

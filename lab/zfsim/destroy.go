@@ -72,16 +72,22 @@ func (c *cli) destroySnaps(name string, f flagSet) error {
 		if len(victims) == 0 {
 			return errors.New("could not find any snapshots to destroy; check snapshot names.") //nolint:staticcheck // the words of OpenZFS
 		}
+		for _, v := range victims {
+			c.reportDestroy(v.name(), f)
+		}
 		if err := tx.checkClones(victims, f); err != nil {
 			return err
 		}
-		c.reportSnaps(tx, victims, f)
+		c.reportReclaim(tx, victims, f)
 		if f.has('n') {
 			return nil
 		}
+		if f.has('R') {
+			return tx.dropWithClones(victims)
+		}
 		return tx.dropSnaps(victims, f.has('d'))
 	})
-	return err
+	return destroyReason(err)
 }
 
 // matchSnaps resolves "a,b", "a%c" and "%" to snapshots of d, and with recursive of all below it.
@@ -150,12 +156,17 @@ func (tx *txn) checkClones(victims []object, f flagSet) error {
 	return nil
 }
 
-func (c *cli) reportSnaps(tx *txn, victims []object, f flagSet) {
+// destroyReason says of a pool that takes no change what was tried.
+func destroyReason(err error) error {
+	if errors.Is(err, errReadOnly) {
+		return fmt.Errorf("cannot destroy snapshots: %w", err)
+	}
+	return err
+}
+
+func (c *cli) reportReclaim(tx *txn, victims []object, f flagSet) {
 	if !f.has('v') && !f.has('n') {
 		return
-	}
-	for _, v := range victims {
-		c.reportDestroy(v.name(), f)
 	}
 	if n := tx.reclaim(victims); f.has('p') {
 		c.printf("reclaim\t%d\n", n)
@@ -241,15 +252,15 @@ func (c *cli) destroyTree(name string, f flagSet) error {
 	if _, err := c.open(name, false); err != nil {
 		return err
 	}
-	if f.has('R') || f.has('f') {
-		return errors.New("destroy -R and -f are not modelled by this stand-in: Drover never uses them")
-	}
 	// As OpenZFS does, the snapshots go in a step of their own, before the file systems are unmounted.
+	if f.has('R') {
+		f['r'] = ""
+	}
 	err := c.maybe(f, poolOf(name), func(tx *txn) error { return c.destroyAllSnaps(tx, name, f) })
 	if err == nil && !f.has('n') {
 		err = c.update(poolOf(name), func(tx *txn) error { return tx.destroyFilesystems(name) })
 	}
-	return wrapReason("", err)
+	return destroyReason(wrapReason("", err))
 }
 
 func (c *cli) destroyAllSnaps(tx *txn, name string, f flagSet) error {
@@ -274,6 +285,9 @@ func (c *cli) destroyAllSnaps(tx *txn, name string, f flagSet) error {
 	}
 	if f.has('n') {
 		return nil
+	}
+	if f.has('R') {
+		return tx.dropWithClones(victims)
 	}
 	return tx.dropAll(victims)
 }
@@ -300,6 +314,9 @@ func (tx *txn) destroyRefusal(d *dataset, f flagSet) error {
 			d.Name, d.Name, d.Name)
 	}
 	var below, clones []string
+	if d.Recv != nil && !d.Recv.New {
+		below = append(below, d.Name+"/%recv")
+	}
 	for _, x := range tx.p.tree(d) {
 		for _, s := range x.Snaps {
 			if x == d || !f.has('r') {
@@ -318,7 +335,7 @@ func (tx *txn) destroyRefusal(d *dataset, f flagSet) error {
 	switch {
 	case !f.has('r') && len(below) > 0:
 		return fmt.Errorf("cannot destroy '%s': filesystem has children\nuse '-r' to destroy the following datasets:\n%s", d.Name, strings.Join(below, "\n"))
-	case len(clones) > 0:
+	case len(clones) > 0 && !f.has('R'):
 		return fmt.Errorf("cannot destroy '%s': filesystem has dependent clones\nuse '-R' to destroy the following datasets:\n%s", d.Name, strings.Join(clones, "\n"))
 	}
 	return nil
@@ -350,6 +367,9 @@ func (tx *txn) removeDataset(d *dataset) {
 		tx.p.then(op{Do: opNoPack, Txg: d.Recv.Txg})
 	}
 	tx.p.remove(d)
+	if o := tx.p.originSnap(d); o.snap != nil && o.snap.Defer && len(o.snap.Holds) == 0 && len(tx.p.clones(o.ds, o.snap)) == 0 {
+		tx.dropSnap(o.ds, o.snap) // it was to go with its last clone
+	}
 	tx.p.then(op{Do: opNoHead, ID: d.ID})
 	tx.p.Garbage = true
 	os.Remove(tx.m.scanPath(tx.p, d)) // figures only; a leftover refers to a tree that nobody has
@@ -380,4 +400,30 @@ func (m *machine) sendAlive(p *pool, name string) bool {
 	defer f.Close()
 	os.Remove(path) // its send is dead; whoever comes first removes it
 	return false
+}
+
+// dropWithClones destroys snapshots and, before them, all that was cloned from them.
+func (tx *txn) dropWithClones(victims []object) error {
+	for _, v := range victims {
+		for _, clone := range tx.p.clones(v.ds, v.snap) {
+			if err := tx.destroyWithClones(clone); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.dropAll(victims)
+}
+
+// destroyWithClones destroys a tree and, before it, all that was cloned from its snapshots.
+func (tx *txn) destroyWithClones(d *dataset) error {
+	var victims []object
+	for _, x := range tx.p.tree(d) {
+		for _, s := range x.Snaps {
+			victims = append(victims, object{p: tx.p, ds: x, snap: s})
+		}
+	}
+	if err := tx.dropWithClones(victims); err != nil {
+		return err
+	}
+	return tx.destroyFilesystems(d.Name)
 }

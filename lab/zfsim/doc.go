@@ -12,6 +12,7 @@
 //     for the time of the scan is exact. Unlike OpenZFS it includes what was written through a shared mapping.
 //   - quotas bind snapshots and receives, not the writes of applications.
 //   - volumes, encryption, -p, -R and compression of streams are not there; asking for them is an error that says so.
+//     test/conformance/testdata/differences lists each command that is answered otherwise than by OpenZFS.
 //
 // Invariants:
 //   - one file per pool holds all its state; it is replaced by rename under a file lock, so whoever reads it sees the

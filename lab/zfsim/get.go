@@ -16,7 +16,7 @@ func (c *cli) get(opts []opt, operands []string) error {
 		return usageError("missing property argument")
 	}
 	sel := selection{types: "fvsb", names: operands[1:], bookmarks: true}
-	if err := sel.typesAndDepth(opts); err != nil {
+	if err := sel.typesAndDepth(c.m, opts); err != nil {
 		return err
 	}
 	fields, sources, err := getFields(f)

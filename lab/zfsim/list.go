@@ -13,12 +13,17 @@ func (c *cli) list(opts []opt, names []string) error {
 		return errJSON
 	}
 	sel := selection{types: "f", names: names}
-	if err := sel.typesAndDepth(opts); err != nil {
+	if err := sel.typesAndDepth(c.m, opts); err != nil {
 		return err
 	}
 	cols, err := listColumns(f)
 	if err != nil {
 		return err
+	}
+	for _, key := range sortKeys(opts) {
+		if !readable(key) {
+			return usageError(fmt.Sprintf("invalid property '%s'", key))
+		}
 	}
 	if (sel.types == "s" || sel.types == "b") && len(names) > 0 && !sel.recursive {
 		sel.recursive, sel.depth = true, 1

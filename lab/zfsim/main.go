@@ -20,6 +20,7 @@ type cli struct {
 	rc   int
 
 	ignored bool // a received snapshot was already there
+	packed  bool // several streams come in one
 }
 
 // command is one subcommand.

@@ -79,7 +79,7 @@ func (tx *txn) unmount(ds []*dataset, do string) error {
 		if do == opRmdir {
 			tx.p.then(op{Do: opRmdir, Path: d.Mounted})
 		}
-		d.Mounted = ""
+		d.Mounted, d.MountedRO = "", false
 	}
 	return nil
 }
@@ -117,10 +117,10 @@ func (c *cli) mount(opts []opt, operands []string) error {
 	case len(operands) == 0:
 		return c.showMounts()
 	}
-	return c.mountOne(operands[0])
+	return c.mountOne(operands[0], opts)
 }
 
-func (c *cli) mountOne(name string) error {
+func (c *cli) mountOne(name string, opts []opt) error {
 	if _, err := c.open(name, false); err != nil {
 		return err
 	}
@@ -132,6 +132,7 @@ func (c *cli) mountOne(name string) error {
 		if why := tx.mountRefusal(d); why != "" {
 			return errors.New(why)
 		}
+		d.MountedRO = slices.ContainsFunc(opts, func(o opt) bool { return o.c == 'o' && slices.Contains(strings.Split(o.val, ","), "ro") })
 		return tx.mount(d)
 	})
 	return wrapReason(fmt.Sprintf("cannot mount '%s': ", name), stripMount(err))
@@ -232,6 +233,23 @@ func (c *cli) unmount(opts []opt, operands []string) error {
 	return wrapReason(fmt.Sprintf("cannot unmount '%s': ", operands[0]), err)
 }
 
+// datasetAt returns the name of the dataset that a path lies in; the path itself if it is in none.
+func (c *cli) datasetAt(path string) (string, error) {
+	ps, err := c.m.pools()
+	if err != nil {
+		return "", err
+	}
+	found, longest := path, 0
+	for _, p := range ps {
+		for _, d := range p.Datasets {
+			if d.Mounted != "" && under(filepath.Clean(path), d.Mounted) && len(d.Mounted) > longest {
+				found, longest = d.Name, len(d.Mounted)
+			}
+		}
+	}
+	return found, nil
+}
+
 // mountedAt turns a mountpoint into the name of the dataset.
 func (c *cli) mountedAt(arg string) (string, error) {
 	if !strings.HasPrefix(arg, "/") {
@@ -248,5 +266,5 @@ func (c *cli) mountedAt(arg string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("cannot unmount '%s': not currently mounted", arg)
+	return "", fmt.Errorf("cannot unmount '%s': not a mountpoint", arg)
 }

@@ -73,3 +73,8 @@ func poolOf(name string) string {
 	}
 	return name
 }
+
+// under reports whether a path is head or lies below it.
+func under(path, head string) bool {
+	return path == head || strings.HasPrefix(path, head) && path[len(head)] == '/'
+}

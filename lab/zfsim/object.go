@@ -137,12 +137,13 @@ type selection struct {
 	bookmarks bool // operands may be bookmarks without -t
 }
 
-func parseTypes(s string) (string, error) {
+func (m *machine) parseTypes(s string) (string, error) {
 	types := ""
 	for t := range strings.SplitSeq(s, ",") {
 		kind, ok := map[string]string{"filesystem": "f", "fs": "f", "volume": "v", "vol": "v", "snapshot": "s", "snap": "s",
 			"bookmark": "b", "all": "fvsb"}[t]
-		if !ok {
+		short := t == "fs" || t == "vol"
+		if !ok || short && m.old {
 			return "", usageError(fmt.Sprintf("invalid type '%s'", t))
 		}
 		types += kind
@@ -151,12 +152,12 @@ func parseTypes(s string) (string, error) {
 }
 
 // typesAndDepth fills in -t, -d and -r.
-func (s *selection) typesAndDepth(opts []opt) error {
+func (s *selection) typesAndDepth(m *machine, opts []opt) error {
 	s.depth = -1
 	for _, o := range opts {
 		switch o.c {
 		case 't':
-			types, err := parseTypes(o.val)
+			types, err := m.parseTypes(o.val)
 			if err != nil {
 				return err
 			}
@@ -166,7 +167,7 @@ func (s *selection) typesAndDepth(opts []opt) error {
 		case 'd':
 			n, err := strconv.Atoi(o.val)
 			if err != nil || n < 0 {
-				return usageError(fmt.Sprintf("bad depth '%s'", o.val))
+				return usageError(o.val + " is not an integer")
 			}
 			s.recursive, s.depth = true, n
 		}
@@ -182,6 +183,12 @@ func (c *cli) collect(s selection) ([]object, []*pool, error) {
 	seen, pools := map[string]bool{}, map[string]*pool{}
 	var objs []object
 	for _, n := range s.names {
+		if strings.HasPrefix(n, "/") {
+			var err error
+			if n, err = c.datasetAt(n); err != nil {
+				return nil, nil, err
+			}
+		}
 		o, err := c.open(n, s.bookmarks || s.given && strings.Contains(s.types, "b"))
 		if err != nil {
 			c.say("%v", err)

@@ -1,6 +1,7 @@
 package zfsim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -70,7 +71,10 @@ func (v *viewer) get(o object, name string) value {
 		return v.stat(o, def)
 	}
 	text, source := v.m.effective(o.p, o.ds, def)
-	return value{text, def.number && text != "none", source}
+	if def.name == "readonly" && text == "off" && o.ds.Mounted != "" && (o.ds.MountedRO || o.p.ReadOnly) {
+		return value{text: "on", source: "temporary"}
+	}
+	return value{text, def.number && text != "none" && text != noLimit, source}
 }
 
 // user returns a user property: of the snapshot itself, or of the nearest dataset that has it.
@@ -120,6 +124,10 @@ func (m *machine) defaultOf(d *dataset, def *propDef) string {
 	switch def.name {
 	case "mountpoint":
 		return "/" + d.Name
+	case "filesystem_limit", "snapshot_limit":
+		if m.old {
+			return noLimit
+		}
 	case "compression", "relatime":
 		if m.old {
 			return "off"
@@ -236,7 +244,7 @@ func (v *viewer) snapStat(o object, name string) value {
 		for _, d := range o.p.clones(o.ds, o.snap) {
 			names = append(names, d.Name)
 		}
-		return value{text: strings.Join(names, ","), source: "-"}
+		return value{text: cmp.Or(strings.Join(names, ","), "-"), source: "-"}
 	}
 	return none
 }
@@ -261,6 +269,9 @@ func show(name string, v value, parsable bool) string {
 	}
 	if strings.HasSuffix(name, "compressratio") {
 		return v.text + "x"
+	}
+	if v.text == noLimit {
+		return "none"
 	}
 	if !v.number {
 		return v.text

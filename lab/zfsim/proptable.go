@@ -1,6 +1,7 @@
 package zfsim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -158,6 +159,10 @@ func (m *machine) parseProp(name, value string) (stored string, err error) {
 		return "", fmt.Errorf("invalid property '%s'", name)
 	case def.stat:
 		return "", fmt.Errorf("'%s' is readonly", name)
+	case def.name == "encryption" && value != "off":
+		return "", errors.New("encryption is not modelled by this stand-in")
+	case def.name == "xattr" && value == "sa" && !m.old:
+		return "on", nil // what it calls it since extended attributes are system attributes unless "dir" is set
 	case len(def.values) > 0:
 		return value, oneOf(def, value)
 	case def.number:
@@ -189,6 +194,9 @@ func oneOf(def *propDef, value string) error {
 
 func (m *machine) parseNumber(def *propDef, value string) (string, error) {
 	if value == "none" && def.def == "none" {
+		if m.old {
+			return noLimit, nil
+		}
 		return value, nil
 	}
 	n, ok := parseBytes(value)
@@ -198,8 +206,14 @@ func (m *machine) parseNumber(def *propDef, value string) (string, error) {
 	if limit := m.maxRecord(); def.name == "recordsize" && (n < 512 || n > limit || n&(n-1) != 0) {
 		return "", fmt.Errorf("'recordsize' must be power of 2 from 512B to %s", nice(limit))
 	}
+	if n == 0 && value != "none" && (def.name == "quota" || def.name == "refquota") {
+		return "", errors.New("use 'none' to disable quota/refquota")
+	}
 	return strconv.FormatUint(n, 10), nil
 }
+
+// noLimit is how 2.1 shows programs that there is no limit on a count.
+const noLimit = "18446744073709551615"
 
 func (m *machine) maxRecord() uint64 {
 	if m.old {

@@ -42,8 +42,11 @@ func (c *cli) receive(opts []opt, args []string) error {
 	if f.has('d') || f.has('e') {
 		return errors.New("receive -d and -e are not modelled by this stand-in: Drover never uses them")
 	}
-	if len(args) != 1 {
+	switch {
+	case len(args) == 0:
 		return usageError("missing snapshot argument")
+	case len(args) > 1:
+		return usageError("too many arguments")
 	}
 	if f.has('A') {
 		return c.abortReceive(args[0])
@@ -68,7 +71,7 @@ func (c *cli) receiveProps(opts []opt) (map[string]string, error) {
 			return nil, usageError(fmt.Sprintf("property '%s' specified multiple times", k))
 		}
 		seen[k] = true
-		if def == nil && !isUserProp(k) || def != nil && def.stat {
+		if def == nil && !isUserProp(k) || def != nil && (def.stat || def.oneTime && k != "encryption") {
 			what := "cannot receive: cannot receive: "
 			if c.m.old {
 				what = "cannot receive: "
@@ -94,6 +97,7 @@ func (c *cli) receiveAll(f flagSet, props map[string]string, target string) erro
 }
 
 func (c *cli) receivePackage(r *stream.Reader, f flagSet, props map[string]string, target string) error {
+	c.packed = true
 	for ignored := 0; ; {
 		begin, err := r.Begin()
 		if errors.Is(err, stream.ErrMagic) && r.EndPackage() {
@@ -161,8 +165,8 @@ func (c *cli) receiveOne(r *stream.Reader, begin stream.Begin, f flagSet, props 
 		_, rv.snap, _ = strings.Cut(begin.ToName, "@")
 	}
 	rv.what = "cannot receive " + rv.kind() + " stream: "
-	if why := checkName(rv.target+"@"+rv.snap, '@'); why != "" {
-		return fmt.Errorf("cannot receive: %s", why)
+	if checkName(rv.target+"@"+rv.snap, '@') != "" {
+		return errors.New(rv.what + "invalid backup stream")
 	}
 	start := time.Now()
 	err := rv.start()

@@ -53,7 +53,10 @@ func (rv *receiving) partlyThere() error {
 
 func (rv *receiving) checkResume(tx *txn, d *dataset) error {
 	upgrade := errors.New("kernel modules must be upgraded to receive this stream.") //nolint:staticcheck // the words of OpenZFS
-	if d == nil || d.Recv == nil || !d.Recv.Resumable || d.Recv.ToGUID != rv.begin.ToGUID || d.Recv.FromGUID != rv.begin.FromGUID {
+	if d == nil {
+		return fmt.Errorf("destination '%s' does not exist", rv.target)
+	}
+	if d.Recv == nil || !d.Recv.Resumable || d.Recv.ToGUID != rv.begin.ToGUID || d.Recv.FromGUID != rv.begin.FromGUID {
 		return upgrade
 	}
 	if tx.m.receiving(tx.p, d) {
@@ -76,8 +79,8 @@ func (rv *receiving) checkIncrement(tx *txn, d *dataset) error {
 		if s.GUID == rv.begin.ToGUID {
 			return errIgnored
 		}
-		if !tx.m.old {
-			return errIgnored // 2.3 looks at the name alone
+		if rv.c.packed && !tx.m.old {
+			return errIgnored // of several in one stream 2.3 looks at the name alone
 		}
 		rv.say("receiving")
 		return printed{fmt.Errorf("cannot restore to %s@%s: destination already exists", rv.target, rv.snap)}

@@ -20,7 +20,10 @@ func (c *cli) rename(opts []opt, args []string) error {
 		return err
 	}
 	if why := checkName(to, 0); why != "" {
-		return fmt.Errorf("cannot create '%s': %s", to, why)
+		return fmt.Errorf("cannot rename to '%s': %s", to, why)
+	}
+	if parentName(to) == "" {
+		return fmt.Errorf("cannot create '%s': missing dataset name", to)
 	}
 	if poolOf(from) != poolOf(to) {
 		return fmt.Errorf("cannot rename to '%s': datasets must be within same pool", to)
@@ -41,13 +44,13 @@ func (tx *txn) rename(from, to string, f flagSet) error {
 	case tx.p.find(to) != nil:
 		return errExists
 	case strings.HasPrefix(to, from+"/"):
-		return errors.New("new dataset name cannot be a descendant of current dataset name")
+		return printed{fmt.Errorf("cannot rename to '%s': New dataset name cannot be a descendant of current dataset name", to)}
 	}
 	if tx.p.find(parentName(to)) == nil {
 		if !f.has('p') {
 			return printed{fmt.Errorf("cannot create '%s': %w", to, errNoParent)}
 		}
-		if err := tx.create(parentName(to), nil, f); err != nil {
+		if err := tx.createParent(to, f); err != nil {
 			return err
 		}
 	}
@@ -106,8 +109,10 @@ func (c *cli) clone(opts []opt, args []string) error {
 		return usageError("missing target dataset argument")
 	}
 	f, from, to := flagsOf(opts), args[0], args[1]
-	o, err := c.open(from, false)
-	if err != nil {
+	if why := checkName(from, '@'); why != "" {
+		return cannotOpen(from, why)
+	}
+	if _, err := c.open(from, false); err != nil {
 		return err
 	}
 	what := fmt.Sprintf("cannot create '%s': ", to)
@@ -116,8 +121,6 @@ func (c *cli) clone(opts []opt, args []string) error {
 		return err
 	}
 	switch why := checkName(to, 0); {
-	case o.snap == nil:
-		return usageError(fmt.Sprintf("'%s' is not a snapshot", from))
 	case why != "":
 		return errors.New(what + why)
 	case poolOf(from) != poolOf(to):
@@ -137,7 +140,7 @@ func (tx *txn) clone(from, to string, props map[string]string, f flagSet) error 
 	case tx.p.find(parentName(to)) == nil && !f.has('p'):
 		return errNoParent
 	case tx.p.find(parentName(to)) == nil:
-		if err := tx.create(parentName(to), nil, f); err != nil {
+		if err := tx.createParent(to, f); err != nil {
 			return err
 		}
 	}
@@ -155,6 +158,9 @@ func (c *cli) promote(_ []opt, args []string) error {
 		return usageError("missing clone filesystem argument")
 	}
 	name := args[0]
+	if why := checkName(name, 0); why != "" {
+		return cannotOpen(name, why)
+	}
 	if _, err := c.open(name, false); err != nil {
 		return err
 	}
@@ -211,12 +217,16 @@ func (c *cli) rollback(opts []opt, args []string) error {
 		return usageError("missing dataset argument")
 	}
 	name, f := args[0], flagsOf(opts)
+	if why := checkName(name, '@'); why != "" {
+		return cannotOpen(name, why)
+	}
 	o, err := c.open(name, false)
 	if err != nil {
 		return err
 	}
-	if o.snap == nil {
-		return usageError(fmt.Sprintf("'%s' is not a snapshot", name))
+	if clones := clonesAfter(o); len(clones) > 0 && f.has('r') {
+		return fmt.Errorf("cannot rollback to '%s': clones of previous snapshots exist\nuse '-R' to force deletion of the following clones and dependents:\n%s",
+			name, strings.Join(clones, "\n"))
 	}
 	if f.has('r') || f.has('R') {
 		if err := c.dropNewer(o); err != nil {
@@ -271,6 +281,19 @@ func (tx *txn) rollback(name string) error {
 			name, strings.Join(newer[:min(32, len(newer))], "\n"))}
 	}
 	return tx.resetTo(o.ds, o.snap)
+}
+
+// clonesAfter names what was cloned from newer snapshots.
+func clonesAfter(o object) []string {
+	var names []string
+	for _, s := range o.ds.Snaps {
+		if s.CreateTxg > o.snap.CreateTxg {
+			for _, clone := range o.p.clones(o.ds, s) {
+				names = append(names, clone.Name)
+			}
+		}
+	}
+	return names
 }
 
 func newerThan(o object) []string {

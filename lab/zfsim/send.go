@@ -33,6 +33,9 @@ type sending struct {
 
 func (c *cli) send(opts []opt, args []string) error {
 	f := flagsOf(opts)
+	if f.has('t') && strings.ContainsFunc("iIRpbDh", func(r rune) bool { return f.has(byte(r)) }) {
+		return usageError("invalid flags combined with -t")
+	}
 	for _, letter := range []byte("RDpbhSs") {
 		if f.has(letter) {
 			return fmt.Errorf("send -%c is not modelled by this stand-in: Drover never uses it", letter)
@@ -41,8 +44,14 @@ func (c *cli) send(opts []opt, args []string) error {
 	if f.has('t') {
 		return c.resumeSend(f)
 	}
-	if len(args) != 1 {
+	switch {
+	case len(args) == 0:
 		return usageError("missing snapshot argument")
+	case len(args) > 1:
+		return usageError("too many arguments")
+	}
+	if from, ok := f['i']; ok && !strings.ContainsAny(from, "@#") {
+		fmt.Fprintln(c.err, "Warning: incremental source didn't specify type, assuming snapshot. Use '@' or '#' prefix to avoid ambiguity.")
 	}
 	streams, err := c.planSend(args[0], f)
 	if err != nil {
@@ -200,7 +209,7 @@ func (c *cli) estimate(st *store.Store, streams []sending, f flagSet) error {
 	if f.has('P') {
 		fmt.Fprintf(out, "size\t%d\n", total)
 	} else {
-		fmt.Fprintf(out, "total estimated size is %s\n", nice(uint64(total)))
+		fmt.Fprintf(out, "total estimated size is %s\n", strings.TrimSuffix(nice(uint64(total)), "B"))
 	}
 	return nil
 }
@@ -214,7 +223,11 @@ func (s *sending) describe(size int64, parsable bool) string {
 	case s.fromName == "":
 		return fmt.Sprintf("full send of %s estimated size is %s\n", s.name(), nice(uint64(size)))
 	}
-	return fmt.Sprintf("send from %s to %s estimated size is %s\n", s.fromName, s.name(), nice(uint64(size)))
+	from := s.fromName
+	if !strings.ContainsAny(from, "@#") { // one of several
+		from = "@" + from
+	}
+	return fmt.Sprintf("send from %s to %s estimated size is %s\n", from, s.name(), nice(uint64(size)))
 }
 
 // writeStreams writes to standard output; several streams travel in a package.
@@ -413,18 +426,34 @@ func (c *cli) planResume(f flagSet) (*sending, error) {
 	if f.has('v') && f.has('n') {
 		c.printf("%s", t.Describe())
 	}
-	o, err := c.open(t.ToName, false)
-	if err != nil || o.snap == nil {
-		return nil, fmt.Errorf("'%s' used in the initial send no longer exists", t.ToName)
-	}
-	if o.snap.GUID != t.ToGUID {
-		return nil, fmt.Errorf("'%s' is no longer the same snapshot used in the initial send", t.ToName)
+	o, err := c.resumed(t)
+	if err != nil {
+		return nil, err
 	}
 	s := &sending{p: o.p, ds: o.ds, snap: o.snap, features: tokenFeatures(t), object: t.Object, offset: t.Offset}
 	if t.FromGUID == 0 {
 		return s, nil
 	}
 	return s, c.resumeSource(s, t.FromGUID)
+}
+
+// resumed finds the snapshot that a token speaks of: by its guid, whatever its name is now.
+func (c *cli) resumed(t stream.Token) (object, error) {
+	o, err := c.open(t.ToName, false)
+	if err == nil && o.snap != nil && o.snap.GUID == t.ToGUID {
+		return o, nil
+	}
+	if p, lerr := c.m.load(poolOf(t.ToName)); lerr == nil {
+		for _, d := range p.Datasets {
+			if s := d.snapByGUID(t.ToGUID); s != nil {
+				return object{p: p, ds: d, snap: s}, nil
+			}
+		}
+	}
+	if err != nil || o.snap == nil {
+		return o, fmt.Errorf("'%s' used in the initial send no longer exists", t.ToName)
+	}
+	return o, fmt.Errorf("'%s' is no longer the same snapshot used in the initial send", t.ToName)
 }
 
 func tokenFeatures(t stream.Token) uint64 {

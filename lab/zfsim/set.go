@@ -21,6 +21,10 @@ func (c *cli) set(opts []opt, args []string) error {
 	if err != nil {
 		return err
 	}
+	if twice := repeated(pairs); twice != "" {
+		fmt.Fprintf(c.err, "property '%s' specified multiple times\n", twice)
+		return exit(255)
+	}
 	failed := false
 	for _, name := range names {
 		o, err := c.open(name, false)
@@ -39,17 +43,35 @@ func (c *cli) set(opts []opt, args []string) error {
 	return nil
 }
 
+// repeated returns a property that is given twice.
+func repeated(pairs []string) string {
+	seen := map[string]bool{}
+	for _, pair := range pairs {
+		k, _, _ := strings.Cut(pair, "=")
+		if seen[k] {
+			return k
+		}
+		seen[k] = true
+	}
+	return ""
+}
+
 // splitSet separates property=value pairs from dataset names.
 func (c *cli) splitSet(args []string) (pairs, names []string, err error) {
 	for _, a := range args {
 		switch {
 		case !strings.Contains(a, "="):
 			names = append(names, a)
-		case len(names) > 0:
+		case len(names) > 0 && c.m.old:
 			return nil, nil, usageError("invalid argument order")
+		case len(names) > 0:
+			names = append(names, a)
 		default:
 			pairs = append(pairs, a)
 		}
+	}
+	if bad := slices.IndexFunc(names, func(n string) bool { return strings.Contains(n, "=") }); bad >= 0 {
+		return nil, nil, cannotOpen(names[bad], checkName(names[bad], 0))
 	}
 	if len(pairs) == 0 {
 		return nil, nil, usageError("missing property=value argument(s)")
@@ -109,8 +131,6 @@ func (c *cli) checkPairs(o object, pairs []string, what string) (plain, apart ma
 			return nil, nil, fmt.Errorf("%s'%s' is readonly", what, k)
 		case def != nil && o.snap != nil:
 			return nil, nil, errors.New(what + "this property can not be modified for snapshots")
-		case plain[k] != "" || apart[k] != "":
-			return nil, nil, usageError(fmt.Sprintf("property '%s' specified multiple times", k))
 		case def != nil && def.apart:
 			apart[k] = stored
 		default:
@@ -157,7 +177,18 @@ func (tx *txn) mountpointChanged(d *dataset, before string) error {
 		return err
 	}
 	if d.Mounted == "" && !slices.Contains(mounted, d) && (!tx.m.old || before == "") && (d.Recv == nil || !d.Recv.New) {
-		return tx.automount(d)
+		if err := tx.automount(d); err != nil {
+			return err
+		}
+	}
+	if before == "" {
+		for _, x := range tx.p.tree(d)[1:] {
+			if x.Recv == nil || !x.Recv.New {
+				if err := tx.automount(x); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -211,7 +242,10 @@ func (c *cli) inherit(opts []opt, args []string) error {
 	if def != nil {
 		prop = def.name
 		if def.stat || def.oneTime {
-			return usageError(fmt.Sprintf("'%s' property is read-only", prop))
+			return fmt.Errorf("%s property is read-only", prop)
+		}
+		if def.own && def.number && !flagsOf(opts).has('S') {
+			return fmt.Errorf("'%s' property cannot be inherited\nuse 'zfs set %s=none' to clear\nuse 'zfs inherit -S %s' to revert to received value", prop, prop, prop)
 		}
 	}
 	for _, name := range args[1:] {

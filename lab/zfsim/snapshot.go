@@ -17,6 +17,11 @@ func (c *cli) snapshot(opts []opt, names []string) error {
 	if err != nil {
 		return err
 	}
+	for name := range props {
+		if propOf(name) != nil {
+			return errors.New("cannot create snapshots : this property can not be modified for snapshots")
+		}
+	}
 	recursive := flagsOf(opts).has('r')
 	for _, n := range names {
 		if err := c.checkSnapName(n); err != nil {
@@ -253,6 +258,9 @@ func (c *cli) eachSnap(opts []opt, args []string, fn func(*txn, object, string) 
 		if errors.Is(err, errNoPool) {
 			err = errNotExist
 		}
+		if errors.Is(err, errReadOnly) {
+			return fmt.Errorf("cannot %s: %w", c.name, err)
+		}
 		if err = wrapReason(fmt.Sprintf(what, name), err); err != nil {
 			c.say("%v", err)
 		}
@@ -298,7 +306,7 @@ func (c *cli) holds(opts []opt, names []string) error {
 	if len(rows) > 1 || f.has('H') {
 		c.rows(rows, f.has('H'), func(int) (int, bool) { return 0, false })
 	}
-	if c.rc != 0 {
+	if c.rc != 0 && (len(rows) == 0 || len(rows) == 1 && !f.has('H')) {
 		fmt.Fprintln(c.err, "no datasets available")
 	}
 	return nil

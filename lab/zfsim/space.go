@@ -163,7 +163,8 @@ func (sp *space) byDataset(d *dataset) uint64 {
 }
 
 func (sp *space) byRefreservation(d *dataset) uint64 {
-	want, have := number(d.Props["refreservation"]), sp.byDataset(d)
+	// What a snapshot holds too counts for nothing: it may have to be written anew.
+	want, have := number(d.Props["refreservation"]), sp.hists[d].Since(sp.p.lastTxg(d))
 	return want - min(want, have)
 }
 

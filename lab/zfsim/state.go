@@ -37,6 +37,7 @@ type dataset struct {
 	Tree      store.Ref         // the head as it was last known
 	Hist      store.Hist        // of Tree
 	Mounted   string            `json:",omitempty"` // the mountpoint in use
+	MountedRO bool              `json:",omitempty"` // mounted with -o ro
 	Recv      *recvState        `json:",omitempty"`
 	Large     bool              `json:",omitempty"` // was received with -L
 }
@@ -190,15 +191,23 @@ func (p *pool) lastTxg(d *dataset) uint64 {
 }
 
 func (p *pool) originTxg(d *dataset) uint64 {
+	if o := p.originSnap(d); o.snap != nil {
+		return o.snap.CreateTxg
+	}
+	return 0
+}
+
+// originSnap is the snapshot that the dataset is a clone of; the zero object if it is none.
+func (p *pool) originSnap(d *dataset) object {
 	if d.Origin == nil {
-		return 0
+		return object{}
 	}
 	if o := p.byID(d.Origin.ID); o != nil {
 		if s := o.snapByGUID(d.Origin.GUID); s != nil {
-			return s.CreateTxg
+			return object{p: p, ds: o, snap: s}
 		}
 	}
-	return 0
+	return object{}
 }
 
 // keepTxg is the oldest point that an increment of the dataset may start from.
@@ -218,13 +227,8 @@ func (p *pool) keepTxg(d *dataset) uint64 {
 
 // originName is the full name of the snapshot that the dataset is a clone of, "" for none.
 func (p *pool) originName(d *dataset) string {
-	if d.Origin == nil {
-		return ""
-	}
-	if o := p.byID(d.Origin.ID); o != nil {
-		if s := o.snapByGUID(d.Origin.GUID); s != nil {
-			return o.Name + "@" + s.Name
-		}
+	if o := p.originSnap(d); o.snap != nil {
+		return o.name()
 	}
 	return ""
 }

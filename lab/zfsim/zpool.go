@@ -82,7 +82,9 @@ func (m *machine) newPool(name, file string, props map[string]string) (*pool, er
 	}
 	st, err := os.Stat(path)
 	switch {
-	case err != nil || !st.Mode().IsRegular():
+	case err != nil:
+		return nil, printed{fmt.Errorf("cannot resolve path '%s'", file)}
+	case !st.Mode().IsRegular():
 		return nil, printed{fmt.Errorf("cannot open '%s': no such device in /dev\nmust be a full path or shorthand device name", file)}
 	case st.Size() < minVdev:
 		return nil, errors.New("one or more devices is less than the minimum size (64M)")
@@ -252,7 +254,7 @@ func (c *cli) poolExport(opts []opt, names []string) error {
 	}
 	for _, n := range names {
 		err := c.m.update(n, func(tx *txn) error {
-			if err := tx.checkIdle(tx.mountedBelow(tx.p.Datasets[0])); err != nil || tx.streaming() {
+			if tx.streaming() {
 				return errors.New("pool is busy")
 			}
 			if err := tx.unmount(tx.mountedBelow(tx.p.Datasets[0]), opUnlink); err != nil {
