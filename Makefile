@@ -37,8 +37,8 @@ faults: ## the sweeps that kill the controller at every step of a move; minutes
 	$(GO) test $(RACE) -count=1 -timeout 30m ./test/acceptance/...
 
 test-openzfs: ## the tests on real OpenZFS, on kernels of their own (Linux, root; hack/openzfs/build.sh once)
-	hack/openzfs/build.sh
-	$(GO) test -count=1 -timeout 20m ./test/openzfs/...
+	hack/openzfs/build.sh all
+	$(GO) test -count=1 -timeout 30m ./test/openzfs/...
 
 lint: $(BIN)/tools/golangci-lint ## vet for Linux and macOS, and the linters of .golangci.yml
 	GOOS=linux CGO_ENABLED=0 $(GO) vet $(PACKAGES)

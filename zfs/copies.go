@@ -32,6 +32,9 @@ func (z *ZFS) Copies(ctx context.Context, root string) ([]state.Copy, error) {
 		}
 		copies, err = z.copies(ctx, root)
 	}
+	for i := range copies {
+		z.discount(ctx, &copies[i], true)
+	}
 	return copies, err
 }
 
@@ -68,6 +71,7 @@ func (z *ZFS) Copy(ctx context.Context, dataset string) (state.Copy, error) {
 	if copies[0].Volume == "" {
 		return state.Copy{}, fmt.Errorf("%s: %w", dataset, ErrNotCopy)
 	}
+	z.discount(ctx, &copies[0], false)
 	return copies[0], err
 }
 

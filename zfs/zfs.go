@@ -17,7 +17,8 @@ type Options struct {
 	Timeout time.Duration // of a short command, 0 for DefaultTimeout; a stream has none
 }
 
-// ZFS runs zfs and zpool. It remembers nothing of what they say and may be used by several goroutines at once.
+// ZFS runs zfs and zpool. It remembers nothing of what they say but which copies are at rest, see written.go, and may be used by
+// several goroutines at once.
 type ZFS struct {
 	path    string
 	env     []string
@@ -25,11 +26,12 @@ type ZFS struct {
 	timeout time.Duration
 	grace   time.Duration // between SIGTERM and SIGKILL, and again until a child that cannot die is given up
 	lock    *os.File
+	proofs  *proofs
 }
 
 // New returns an adapter. It runs nothing: a missing zfs is found by the first command.
 func New(o Options) *ZFS {
-	z := &ZFS{path: absolute(o.Path), env: o.Env, log: o.Log, timeout: o.Timeout, grace: 5 * time.Second}
+	z := &ZFS{path: absolute(o.Path), env: o.Env, log: o.Log, timeout: o.Timeout, grace: 5 * time.Second, proofs: &proofs{}}
 	if z.log == nil {
 		z.log = slog.New(slog.DiscardHandler)
 	}

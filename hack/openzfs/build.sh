@@ -2,6 +2,7 @@
 # Builds a node that runs real OpenZFS under User-mode Linux, from Debian packages alone.
 #
 #   hack/openzfs/build.sh [2.3|2.1]          build it unless it is there, print its folder
+#   hack/openzfs/build.sh all                the same for both, with what they share made once
 #   hack/openzfs/build.sh --find [2.3|2.1]   print its folder, build nothing
 #
 # The folder holds linux (the kernel, an ordinary program), initrd (all that the node has), epoll.so (to be preloaded into
@@ -26,10 +27,16 @@ say() { printf 'openzfs: [%3ds] %s\n' "$SECONDS" "$*" >&2; }
 find=''
 if [[ ${1-} == --find ]]; then find=1; shift; fi
 line=${1-2.3}
+if [[ $line == all && ! $find ]]; then
+	more=1
+	if "$0" --find 2.1 >/dev/null 2>&1; then more=''; fi
+	DROVER_OPENZFS_MORE=$more "$BASH" "$0" 2.3
+	exec "$BASH" "$0" 2.1
+fi
 case $line in
 2.3) suite=$debian-backports ;;
 2.1) suite=$debian ;;
-*) echo "usage: $0 [--find] [2.3|2.1]" >&2; exit 2 ;;
+*) echo "usage: $0 [--find] [2.3|2.1], or $0 all" >&2; exit 2 ;;
 esac
 
 recipe=$(cd "$here" && cat build.sh init epoll.c mend-2.1.sed | sha256sum | cut -c1-12)
@@ -291,6 +298,7 @@ say "the node's files"
 fill
 pack
 umount "$root/proc"
-if [[ ! ${DROVER_OPENZFS_KEEP-} ]]; then rm -rf --one-file-system "$root"; fi
+# With DROVER_OPENZFS_MORE the other release is built next, with the same chroot and kernel.
+if [[ ! ${DROVER_OPENZFS_KEEP-}${DROVER_OPENZFS_MORE-} ]]; then rm -rf --one-file-system "$root"; fi
 say "done"
 readlink -f "$link"

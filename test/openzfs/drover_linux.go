@@ -162,11 +162,20 @@ func (d *Drover) Via(n *Node) {
 	d.must(ip("route replace " + d.Endpoint() + "/32 via " + n.IP))
 }
 
+// First is the folder of a node whose programs its agent prefers to all others. It is not there unless a test makes it.
+const First = "/first"
+
+// StartAgent starts a node's agent after it was killed.
+func (d *Drover) StartAgent(n *Node) {
+	d.t.Helper()
+	d.must(d.startAgent(n))
+}
+
 // startAgent starts a node's agent and waits until it answers. It prints to the node's console.
 func (d *Drover) startAgent(n *Node) error {
 	args := []string{filepath.Join(d.bin, "drover"), "agent", "--hostname", n.Name, "--root", Pool + "/drover", "--mounts", mounts,
 		"--listen", d.address(n), "--certs", filepath.Join(d.Dir, "certs", n.Name), "--dir", "/node/agent"}
-	command, err := n.Begin("ip addr replace " + d.Endpoint() + "/32 dev lo && exec " + quote(args) + " >/dev/console 2>&1")
+	command, err := n.Begin("ip addr replace " + d.Endpoint() + "/32 dev lo && PATH=" + First + ":$PATH exec " + quote(args) + " >/dev/console 2>&1")
 	if err != nil {
 		return err
 	}

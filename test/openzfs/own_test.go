@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -283,5 +284,45 @@ func TestOwnSetIsAtomic(t *testing.T) {
 	o.must(err)
 	if props[zfs.PropRole] != "primary" || props["readonly"] != "off" {
 		t.Errorf("properties: %v", props)
+	}
+}
+
+// An import claims the intent log of a copy at rest, and `written` says that something was written. That is not taken for data; what
+// somebody has written is.
+func TestOwnClaimedLogIsNoData(t *testing.T) {
+	o := newOwn(t)
+	rest := func(file string) {
+		t.Helper()
+		o.run("/bin/sh", "-c", "echo "+file+" | dd of="+filepath.Join(o.mount, file)+" conv=fsync 2>/dev/null")
+		o.must(o.Set(o.ctx, o.volume, map[string]string{"readonly": "on", zfs.PropVolume: "v", zfs.PropUUID: "u", zfs.PropRole: "retired", zfs.PropEpoch: "0.1"}))
+	}
+	written := func() (told string, taken int64) {
+		t.Helper()
+		o.must(o.Sync(o.ctx, "drovertest"))
+		out, err := exec.Command("zfs", "get", "-Hp", "-o", "value", "written", o.volume).Output()
+		o.must(err)
+		c, err := o.Copy(o.ctx, o.volume)
+		o.must(err)
+		all, err := o.Copies(o.ctx, "drovertest")
+		o.must(err)
+		if len(all) != 1 || all[0].Written != c.Written {
+			t.Errorf("among all copies %+v, alone %+v", all, c)
+		}
+		return strings.TrimSpace(string(out)), c.Written
+	}
+	rest("a")
+	o.must(o.Snapshot(o.ctx, "s", nil, o.volume))
+	o.must(o.Unmount(o.ctx, o.volume))
+	o.run("zpool", "export", "drovertest")
+	o.run("zpool", "import", "-d", filepath.Dir(o.mount), "-o", "cachefile=none", "drovertest")
+	if told, taken := written(); told == "0" || taken != 0 {
+		t.Errorf("after an import zfs says that %s bytes were written, which counts as %d; want some, and 0", told, taken)
+	}
+	o.set("readonly", "off")
+	o.must(o.Mount(o.ctx, o.volume))
+	rest("b")
+	o.must(o.Unmount(o.ctx, o.volume))
+	if told, taken := written(); taken == 0 {
+		t.Errorf("a file was written, %s bytes by zfs's account, which counts as nothing", told)
 	}
 }
