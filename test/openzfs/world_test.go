@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +44,11 @@ func newWorld(t *testing.T, o openzfs.Options) *world {
 	w.Write("cluster.yaml", "apiVersion: drover/v1\nkind: Cluster\nmetadata: {name: test}\nspec: {grace: 1h}\n")
 	w.Lead(w.tell)
 	return w
+}
+
+// in is the same world for a test of its own.
+func (w *world) in(t testing.TB) *world {
+	return &world{Drover: w.In(t), TB: t, told: w.told}
 }
 
 func (w *world) must(err error) {
@@ -140,9 +147,42 @@ type app struct {
 	since time.Time
 }
 
+// scribe is an app that writes in its own way, on node1 at first. spec is added to its App's, volume to its Volume's.
+func (w *world) scribe(name, how, spec, volume string) *app {
+	w.Helper()
+	w.Expect(state.VolumeName(name))
+	a := &app{world: w, name: name}
+	a.text = fmt.Sprintf(`apiVersion: drover/v1
+kind: App
+metadata: {name: /%[1]s}
+spec:
+  volumes: [{name: %[1]s, containerPath: data, env: SCRIBE_DATA}]
+  placement: {constraints: [[hostname, CLUSTER, %%s]]}
+  cutover: {maxOutage: 10m}
+%[3]s
+  marathon:
+    cmd: exec scribe %[2]s
+    cpus: 0.1
+    mem: 32
+    taskKillGracePeriodSeconds: 120
+    env: {SCRIBE_NOTES: %[5]s}
+    portDefinitions: [{name: here, port: 0}]
+    healthChecks:
+    - {protocol: MESOS_HTTP, path: /, portIndex: 0, delaySeconds: 0, gracePeriodSeconds: 600, intervalSeconds: 5, timeoutSeconds: 60, maxConsecutiveFailures: 100}
+---
+apiVersion: drover/v1
+kind: Volume
+metadata: {name: %[1]s}
+spec: {%[4]s}
+`, name, how, spec, volume, a.notes())
+	a.want("node1")
+	return a
+}
+
 func (a *app) id() state.AppID { return state.AppID("/" + a.name) }
 func (a *app) dataset() string { return openzfs.Pool + "/drover/" + a.name }
 func (a *app) dir() string     { return "/mnt/drover/" + a.name + "/data" }
+func (a *app) notes() string   { return filepath.Join(a.Dir, "notes-"+a.name) }
 func (a *app) node(name string) *openzfs.Node {
 	return a.Nodes[slices.IndexFunc(a.Nodes, func(n *openzfs.Node) bool { return n.Name == name })]
 }
@@ -185,6 +225,18 @@ func (a *app) move(node string) {
 	a.only(node)
 }
 
+// says waits until the app's line says why it waits, stalls or what is of note, in words that contain text.
+func (a *app) says(text string) string {
+	a.Helper()
+	var all string
+	a.Await(a.name+" says: "+text, func() bool {
+		l, _ := a.line()
+		all = strings.Join(append([]string{l.Waiting, l.Stalled}, l.Notes...), "\n")
+		return strings.Contains(all, text)
+	})
+	return all
+}
+
 // only checks that the app's one writable copy is on a node, by OpenZFS's own account, and returns the roles and epochs.
 func (a *app) only(node string) {
 	a.Helper()
@@ -211,4 +263,44 @@ func (a *app) fill(node, file string, bytes int) string {
 	a.Helper()
 	a.node(node).Sh(fmt.Sprintf("head -c %d /dev/urandom >%s/%s", bytes, a.dir(), file))
 	return a.sum(node, file)
+}
+
+// notebook are the lines that the app's scribes have noted: the node, "found" or "left", and what was on the volume.
+func (a *app) notebook() [][3]string {
+	a.Helper()
+	b, err := os.ReadFile(a.notes())
+	a.must(err)
+	var lines [][3]string
+	for line := range strings.Lines(string(b)) {
+		words := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		if len(words) == 3 {
+			lines = append(lines, [3]string(words))
+		}
+	}
+	return lines
+}
+
+// nothingLost checks that each scribe found exactly what the one before it had left, and that there were as many as moves say.
+func (a *app) nothingLost(moves int) {
+	a.Helper()
+	lines := a.notebook()
+	for i, l := range lines {
+		if i > 0 && l[1] == "found" && (lines[i-1][1] != "left" || lines[i-1][2] != l[2]) {
+			a.Errorf("%s: on %s was found %q; before, on %s, %s %q", a.name, l[0], l[2], lines[i-1][0], lines[i-1][1], lines[i-1][2])
+		}
+	}
+	if len(lines) != 2*moves+1 {
+		a.Errorf("%s: %d notes after %d moves: %v", a.name, len(lines), moves, lines)
+	}
+}
+
+// did are the kinds of steps that were done for the app, in order, each run of one kind once.
+func (a *app) did() []state.StepKind {
+	var kinds []state.StepKind
+	for _, e := range a.said(a.id()) {
+		if e.Kind == controller.EventDone {
+			kinds = append(kinds, e.Step.Kind)
+		}
+	}
+	return slices.Compact(kinds)
 }
