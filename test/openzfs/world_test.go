@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,11 +43,6 @@ func newWorld(t *testing.T, o openzfs.Options) *world {
 	w.Write("cluster.yaml", "apiVersion: drover/v1\nkind: Cluster\nmetadata: {name: test}\nspec: {grace: 1h}\n")
 	w.Lead(w.tell)
 	return w
-}
-
-// in is the same world for a test of its own.
-func (w *world) in(t testing.TB) *world {
-	return &world{Drover: w.In(t), TB: t, told: w.told}
 }
 
 func (w *world) must(err error) {
@@ -263,44 +257,4 @@ func (a *app) fill(node, file string, bytes int) string {
 	a.Helper()
 	a.node(node).Sh(fmt.Sprintf("head -c %d /dev/urandom >%s/%s", bytes, a.dir(), file))
 	return a.sum(node, file)
-}
-
-// notebook are the lines that the app's scribes have noted: the node, "found" or "left", and what was on the volume.
-func (a *app) notebook() [][3]string {
-	a.Helper()
-	b, err := os.ReadFile(a.notes())
-	a.must(err)
-	var lines [][3]string
-	for line := range strings.Lines(string(b)) {
-		words := strings.SplitN(strings.TrimSpace(line), " ", 3)
-		if len(words) == 3 {
-			lines = append(lines, [3]string(words))
-		}
-	}
-	return lines
-}
-
-// nothingLost checks that each scribe found exactly what the one before it had left, and that there were as many as moves say.
-func (a *app) nothingLost(moves int) {
-	a.Helper()
-	lines := a.notebook()
-	for i, l := range lines {
-		if i > 0 && l[1] == "found" && (lines[i-1][1] != "left" || lines[i-1][2] != l[2]) {
-			a.Errorf("%s: on %s was found %q; before, on %s, %s %q", a.name, l[0], l[2], lines[i-1][0], lines[i-1][1], lines[i-1][2])
-		}
-	}
-	if len(lines) != 2*moves+1 {
-		a.Errorf("%s: %d notes after %d moves: %v", a.name, len(lines), moves, lines)
-	}
-}
-
-// did are the kinds of steps that were done for the app, in order, each run of one kind once.
-func (a *app) did() []state.StepKind {
-	var kinds []state.StepKind
-	for _, e := range a.said(a.id()) {
-		if e.Kind == controller.EventDone {
-			kinds = append(kinds, e.Step.Kind)
-		}
-	}
-	return slices.Compact(kinds)
 }
