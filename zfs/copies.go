@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/drover-project/drover/state"
 )
 
@@ -87,14 +89,58 @@ func (z *ZFS) Children(ctx context.Context, dataset string) ([]state.Child, erro
 	return found[0].Children, nil // whether the dataset is a copy, and a good one, was not the question
 }
 
-// describe reads properties, snapshots and holds of the named datasets and of all that is below them.
-func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error) {
-	props, err := z.properties(ctx, outermost(names))
-	if err != nil {
-		return nil, err
+// Again brings a copy without datasets below it up to the snapshots that it has by now and what was written since, with one command. It
+// reports false, and leaves the copy alone, if there is something below it by now. Errors: ErrNotFound.
+func (z *ZFS) Again(ctx context.Context, c *state.Copy) (bool, error) {
+	if err := checkDataset(c.Dataset); err != nil {
+		return false, fmt.Errorf("copy: %w", err)
 	}
-	snaps, err := z.snapshots(ctx, outermost(names))
+	out, err := z.run(ctx, "zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o", snapshotColumns, c.Dataset)
 	if err != nil {
+		return false, err
+	}
+	own, rest, _ := strings.Cut(string(out), "\n") // zfs lists a dataset before its snapshots
+	f := strings.Split(own, "\t")
+	if len(f) != 6 || f[0] != c.Dataset {
+		return false, fmt.Errorf("zfs list: first line %q: want %s: %w", clip(own), c.Dataset, ErrOutput)
+	}
+	written, err := number(f[4])
+	if err != nil {
+		return false, fmt.Errorf("written of %s: %w", c.Dataset, err)
+	}
+	for line := range strings.Lines(rest) {
+		if !strings.HasPrefix(line, c.Dataset+"@") {
+			return false, nil
+		}
+	}
+	snaps := map[string][]state.Snapshot{}
+	if _, err := parseSnapshots([]byte(rest), snaps); err != nil {
+		return false, fmt.Errorf("zfs list: %w", err)
+	}
+	z.renew(ctx, c, snaps[c.Dataset], written)
+	return true, nil
+}
+
+// renew keeps what is known of holds.
+func (z *ZFS) renew(ctx context.Context, c *state.Copy, snaps []state.Snapshot, written int64) {
+	for i := range snaps {
+		before := c.Find(snaps[i].GUID)
+		snaps[i].Held = before != nil && before.Held
+	}
+	slices.SortStableFunc(snaps, func(a, b state.Snapshot) int { return cmp.Compare(a.Txg, b.Txg) })
+	c.Snapshots, c.Written = snaps, written
+	z.discount(ctx, c, false)
+}
+
+// describe reads properties, snapshots and holds of the named datasets and of all that is below them. Properties and snapshots are read
+// side by side: an app may be down meanwhile.
+func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error) {
+	var props map[string]map[string]value
+	var snaps map[string][]state.Snapshot
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { props, err = z.properties(gctx, outermost(names)); return err })
+	g.Go(func() (err error) { snaps, err = z.snapshots(gctx, outermost(names)); return err })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	var bad []error
@@ -193,13 +239,15 @@ func parseValues(out []byte, all map[string]map[string]value) error {
 	return nil
 }
 
+// snapshotColumns are what parseSnapshots reads.
+const snapshotColumns = "name,guid,createtxg,creation,written,userrefs"
+
 // snapshots lists the snapshots of each of the datasets and of all that is below them, oldest first.
 func (z *ZFS) snapshots(ctx context.Context, names []string) (map[string][]state.Snapshot, error) {
 	all := make(map[string][]state.Snapshot, len(names))
 	var referenced []string
 	for _, batch := range batches(names, maxArgs) {
-		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-r", "-o",
-			"name,guid,createtxg,creation,written,userrefs"}, batch)...)
+		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-r", "-o", snapshotColumns}, batch)...)
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +266,7 @@ func (z *ZFS) snapshots(ctx context.Context, names []string) (map[string][]state
 // markHeld finds out whose holds they are. zfs counts holds with the other columns; their tags take a command more, which
 // only asks for the snapshots that have any. One that was destroyed or let go meanwhile is not held: that is its truth now.
 func (z *ZFS) markHeld(ctx context.Context, all map[string][]state.Snapshot, referenced []string) error {
-	if len(referenced) == 0 {
+	if len(referenced) == 0 || z.noHolds {
 		return nil
 	}
 	tags, err := z.holds(ctx, referenced, "dataset does not exist", "no datasets available")

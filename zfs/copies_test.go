@@ -85,8 +85,51 @@ func TestCopies(t *testing.T) {
 		"zfs|list|-Hp|-t|snapshot|-r|-o|name,guid,createtxg,creation,written,userrefs|tank/drover/v|tank/drover/w",
 		"zfs|holds|-H|tank/drover/v@b|tank/drover/v@a",
 	}
-	if diff := cmp.Diff(want, argv(t, dir)); diff != "" {
+	ran := argv(t, dir)
+	slices.Sort(ran[1:min(3, len(ran))]) // side by side
+	if diff := cmp.Diff(want, ran); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWithoutHolds(t *testing.T) {
+	z, dir := twoCopies().fake(t, func(s string) (*ZFS, string) { return fake(t, s) })
+	got, err := z.WithoutHolds().Copies(testContext(t), "tank/drover")
+	if !errors.Is(err, ErrBadProperty) || len(got) != 2 || got[0].Newest().Held || len(argv(t, dir)) != 3 {
+		t.Errorf("got %+v, %v by %q", got, err, argv(t, dir))
+	}
+}
+
+func TestAgain(t *testing.T) {
+	const own, a, b, late = "tank/v\t1\t5\t1\t0\t-\n", "tank/v@a\t11\t10\t1795361309\t7\t1\n", "tank/v@b\t12\t20\t1795361310\t5\t0\n", "tank/v/late\t9\t6\t1\t0\t-\n"
+	for name, c := range map[string]struct {
+		printed string
+		alone   bool
+		err     error
+	}{
+		"two snapshots":           {printed: own + a + b, alone: true},
+		"no snapshot":             {printed: own, alone: true},
+		"a dataset below it":      {printed: own + a + b + late},
+		"another dataset":         {printed: "tank/w\t1\t5\t1\t0\t-\n", err: ErrOutput},
+		"nothing":                 {err: ErrOutput},
+		"a snapshot that is none": {printed: own + "tank/v@c\t12\tx\t1795361310\t5\t0\n", err: ErrOutput},
+	} {
+		z, dir := fake(t, `cat $DIR/printed`)
+		if err := os.WriteFile(filepath.Join(dir, "printed"), []byte(c.printed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cp := state.Copy{Dataset: "tank/v", Role: state.Fenced, Written: 42, Snapshots: []state.Snapshot{{Name: "a", GUID: 11, Held: true}}}
+		alone, err := z.Again(testContext(t), &cp)
+		if alone != c.alone || !errors.Is(err, c.err) || err == nil && c.err != nil {
+			t.Errorf("%s: %v, %v", name, alone, err)
+		}
+		want := strings.Count(c.printed, "@")
+		if !alone {
+			want = 1
+		}
+		if alone != (cp.Written == 0) || len(cp.Snapshots) != want || want > 0 && !cp.Snapshots[0].Held {
+			t.Errorf("%s: %+v", name, cp)
+		}
 	}
 }
 
@@ -103,7 +146,7 @@ func TestCopiesLookAgainWhenOneIsRenamedMeanwhile(t *testing.T) {
 	p := twoCopies()
 	p.names = "tank/drover/gone\tother\n" + p.names
 	z, dir := p.fake(t, func(s string) (*ZFS, string) { return fake(t, s) })
-	hook := `case "$*" in *drover/gone*) grep -v gone $DIR/names >$DIR/n; mv $DIR/n $DIR/names
+	hook := `case "$*" in get*drover/gone*) grep -v gone $DIR/names >$DIR/n; mv $DIR/n $DIR/names
 		echo "cannot open 'tank/drover/gone': dataset does not exist" >&2; cat $DIR/props; exit 1;; esac`
 	if err := os.WriteFile(filepath.Join(dir, "hook"), []byte(hook), 0o644); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ type ZFS struct {
 	timeout time.Duration
 	grace   time.Duration // between SIGTERM and SIGKILL, and again until a child that cannot die is given up
 	lock    *os.File
+	noHolds bool
 	proofs  *proofs
 }
 
@@ -46,5 +47,13 @@ func New(o Options) *ZFS {
 func (z *ZFS) Holding(lock *os.File) *ZFS {
 	c := *z
 	c.lock = lock
+	return &c
+}
+
+// WithoutHolds returns a copy of z that does not ask whose holds there are: the snapshots that it reads are not Held, whether they are or
+// not. It saves a command for each copy.
+func (z *ZFS) WithoutHolds() *ZFS {
+	c := *z
+	c.noHolds = true
 	return &c
 }
