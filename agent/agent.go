@@ -56,11 +56,13 @@ type Agent struct {
 	rates  *rates
 	limits *limits
 	under  underway
+	lines  lines
 
 	term    sync.Mutex // held while the highest term is compared and saved
 	highest state.Term // seen; set by prepare
 	places  sync.Map   // state.UUID -> dataset where the volume was last found
 	settled sync.Map   // state.UUID -> settled: the pool was synced since the volume's fence
+	fences  sync.Map   // state.UUID -> fenced: what a fence has left
 }
 
 // New checks the options and listens; [Agent.Run] must follow, or the port stays taken.
@@ -158,6 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error {
 		<-running.Done()
 		cut(errStopping)
+		a.lines.finish()
 		defer stop()
 		return a.shutdown(srv) //nolint:contextcheck // the context has ended; ending has a time of its own
 	})

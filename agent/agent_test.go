@@ -268,7 +268,14 @@ func (h handover) catchUp(k int) Result {
 
 func (h handover) fenceStep() state.Step {
 	s := h.from.step(state.Fence, h.v, state.Primary, h.e)
-	s.Snapshot = "drover-" + h.next + "-final"
+	s.Snapshot, s.Peer, s.PeerAddress = "drover-"+h.next+"-final", h.to.id(), h.to.addr()
+	dst, err := h.to.client.Copy(h.from.t.Context(), h.to.addr(), h.v.uuid)
+	if err != nil && !isKind(err, ErrNotFound) {
+		h.from.t.Fatal(err)
+	}
+	if err == nil && dst.Newest() != nil {
+		s.Base = dst.Newest().GUID
+	}
 	return s
 }
 

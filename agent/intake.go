@@ -37,14 +37,20 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 	}
 	v.ring = ring
 	log := v.a.log.With("volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
-	log.Info("receive starts")
+	if v.line == nil {
+		log.Info("receive starts")
+	}
 	began := time.Now()
 	in := stream.NewReader(buffered(rw.Reader, conn))
 	still := v.beat(conn)
 	err = receive(ctx, in, conn)
 	still()
-	log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
-	if err := v.reply(conn, err); err != nil {
+	if v.line.unused() {
+		log.Debug("line closed", "took", time.Since(began), "err", err)
+	} else {
+		log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
+	}
+	if err := v.reply(conn, err); err != nil && !v.line.unused() {
 		log.Warn("sender did not wait for the reply", "err", err)
 	}
 }
@@ -118,15 +124,14 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn
 
 // take passes a stream on to `zfs receive` and makes sure that it is the one that was announced, and whole.
 func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.Reader, conn net.Conn) error {
-	head, raw, err := stream.ReadHead(in)
-	if err != nil {
-		return errorf(CodeRefused, "the stream cannot be read: %w", err)
-	}
-	if head.To != v.q.To || v.q.Token == "" && head.From != v.q.Base {
-		return errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
-	}
 	tail := &stream.Tail{R: in}
-	err = v.z.Receive(ctx, to, &incoming{head: raw, tail: tail, ring: v.ring, conn: conn, fill: v.limited(ctx, tail)})
+	from := &incoming{tail: tail, ring: v.ring, conn: conn, fill: v.limited(ctx, tail)}
+	if v.line != nil {
+		from.await = func() ([]byte, error) { return v.announced(in) }
+	} else if err := from.begins(v.head(in)); err != nil {
+		return err
+	}
+	err := v.z.Receive(ctx, to, from)
 	if errors.Is(err, zfs.ErrWarning) { // a complaint about a property: what was set is looked at afterwards
 		v.a.log.Warn("zfs receive warned", "volume", v.q.Volume, "err", err)
 		err = nil
@@ -135,6 +140,18 @@ func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.R
 		return err
 	}
 	return v.ended(tail)
+}
+
+// head reads the stream's first record, and refuses a stream that is not the one that was announced.
+func (v *receiver) head(in *stream.Reader) ([]byte, error) {
+	head, raw, err := stream.ReadHead(in)
+	if err != nil {
+		return nil, errorf(CodeRefused, "the stream cannot be read: %w", err)
+	}
+	if head.To != v.q.To || v.q.Token == "" && head.From != v.q.Base {
+		return nil, errorf(CodeRefused, "the stream is of snapshot %s from base %s, not of %s from %s as announced", head.To, head.From, v.q.To, v.q.Base)
+	}
+	return raw, nil
 }
 
 // limited reads a stream as fast as this node may receive.
@@ -152,11 +169,17 @@ func (v *receiver) limited(ctx context.Context, from *stream.Tail) func([]byte) 
 // incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
 // the stream is told why it was not taken.
 type incoming struct {
-	head []byte
-	tail *stream.Tail
-	ring *stream.Ring
-	fill func([]byte) (int, error)
-	conn net.Conn
+	head  []byte
+	tail  *stream.Tail
+	ring  *stream.Ring
+	fill  func([]byte) (int, error)
+	conn  net.Conn
+	await func() ([]byte, error) // on a line: waits for the head
+}
+
+func (r *incoming) begins(head []byte, err error) error {
+	r.head = head
+	return err
 }
 
 // Read is there for the interface; everything is passed on by WriteTo.
@@ -171,6 +194,11 @@ func (r *incoming) Read(p []byte) (int, error) {
 
 // WriteTo passes the whole stream on by way of the ring, so that the network does not wait while the pool does.
 func (r *incoming) WriteTo(w io.Writer) (int64, error) {
+	if r.await != nil {
+		if err := r.begins(r.await()); err != nil {
+			return 0, err
+		}
+	}
 	n, err := w.Write(r.head)
 	r.head = r.head[n:]
 	if err != nil {

@@ -99,6 +99,7 @@ type receiveRequest struct {
 	Child      string           `json:",omitempty"` // path below the copy's dataset; "" for the copy itself
 	To         state.GUID       // the snapshot that the stream carries
 	Base       state.GUID       // 0 for a full stream
+	Line       bool             `json:",omitempty"` // the stream comes later, and begins with the guid of its snapshot
 	Token      string           `json:",omitempty"` // the half-received stream that this one resumes
 	Discard    string           `json:",omitempty"` // the half-received stream that goes first
 	SendFlags  string
@@ -206,9 +207,12 @@ func (q *receiveRequest) check() *Error {
 	if err := checkStep(s); err != nil {
 		return err
 	}
-	if q.Volume == "" || q.UUID == "" || q.From == "" || q.To == 0 || q.Epoch.IsZero() || !flagsForm.MatchString(q.SendFlags) ||
+	if q.Volume == "" || q.UUID == "" || q.From == "" || q.To == 0 && !q.Line || q.Epoch.IsZero() || !flagsForm.MatchString(q.SendFlags) ||
 		q.Bytes < 0 || q.Tidy != "" && !strings.HasPrefix(q.Tidy, "drover-") || q.Child != "" && !childPath.MatchString(q.Child) {
 		return errorf(CodeBadRequest, "the stream's head is incomplete or malformed")
+	}
+	if q.Line && (q.To != 0 || q.Base == 0 || q.Child != "" || q.Token != "" || q.Discard != "" || q.Bytes != 0 || q.Tidy != "" || q.Settled != nil) {
+		return errorf(CodeBadRequest, "a line is for a last increment only")
 	}
 	if q.Settled == nil {
 		return nil
@@ -230,6 +234,8 @@ func receivable(c *state.Copy, q receiveRequest, taken state.Epoch) (bool, *Erro
 		return false, errorf(CodeUnexpected, "it is (%s, %s), not a standby", c.Role, c.Epoch).about(c)
 	case !c.Readonly:
 		return false, errorf(CodeRefused, "it is a standby, but readonly was switched off by hand; set it aside").about(c)
+	case q.Line && len(c.Children) > 0:
+		return false, errorf(CodeUnexpected, "it has datasets below it: no line for them").about(c)
 	case q.Epoch.Less(c.Epoch):
 		return false, errorf(CodeRefused, "it is at epoch %s; the sender is at %s and out of date", c.Epoch, q.Epoch).about(c)
 	}

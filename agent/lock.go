@@ -26,11 +26,13 @@ type locks struct {
 	dir  string
 	mu   sync.Mutex
 	held map[state.UUID]string // what holds it in this process
+	turn map[state.UUID]uint64 // how often it was taken in this process
 }
 
 // volumeLock is one held lock.
 type volumeLock struct {
 	file *os.File
+	turn uint64 // this is the how many-th time that it was taken since the agent began
 	free func()
 }
 
@@ -53,10 +55,11 @@ func (l *locks) take(ctx context.Context, uuid state.UUID, what string) (*volume
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
-		l.held = map[state.UUID]string{}
+		l.held, l.turn = map[state.UUID]string{}, map[state.UUID]uint64{}
 	}
 	l.held[uuid] = what
-	return &volumeLock{file: f, free: func() { l.drop(uuid, f) }}, nil
+	l.turn[uuid]++
+	return &volumeLock{file: f, turn: l.turn[uuid], free: func() { l.drop(uuid, f) }}, nil
 }
 
 func (l *locks) drop(uuid state.UUID, f *os.File) {

@@ -36,8 +36,11 @@ func readReply(conn io.Reader, pulse func(stream.Pulse)) receiveReply {
 	return reply
 }
 
-// pump runs `zfs send` into the target's agent. zfs is started first: it reads ahead into its pipe while the target checks.
+// pump runs `zfs send` into the target's agent, over the line that is open already or else on a connection of its own. zfs is started first: it reads ahead into its pipe while the target checks.
 func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
+	if reply, ok := t.overLine(ctx, out, q); ok {
+		return reply, nil
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	sending, err := t.z.Send(ctx, out)
@@ -51,11 +54,16 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	defer conn.Close()                                      // the reply has been read
-	t.o.begin()
 	answer := make(chan receiveReply, 1)
 	go func() { answer <- readReply(conn, t.o.told) }()
-	defer t.watched(ctx, cancel)()
-	serr := t.copyOut(ctx, stream.NewWriter(conn), sending)
+	return t.carry(ctx, cancel, stream.NewWriter(conn), sending, answer)
+}
+
+// carry passes a stream on and waits for the target's answer.
+func (t *transfer) carry(ctx context.Context, cut context.CancelCauseFunc, w *stream.Writer, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
+	t.o.begin()
+	defer t.watched(ctx, cut)()
+	serr := t.copyOut(ctx, w, sending)
 	t.o.enter(answered)
 	reply := <-answer // at the latest when the connection breaks
 	if cause := context.Cause(ctx); cause != nil {

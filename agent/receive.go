@@ -19,6 +19,7 @@ type receiver struct {
 	q     receiveRequest
 	c     *state.Copy // nil before a first stream
 	first bool        // the dataset, the copy's or a child's, is made by this stream
+	line  *waiting    // nil for a stream that comes at once
 	ring  *stream.Ring
 }
 
@@ -33,14 +34,26 @@ func (a *Agent) serveReceive(ctx context.Context, w http.ResponseWriter, r *http
 		a.refuse(w, r, err)
 		return
 	}
+	a.under.letGo(q.UUID) // whoever offers a stream now has given up on the line
+	v := &receiver{a: a, q: q}
+	if q.Line {
+		var over func()
+		ctx, v.line, over = a.under.await(ctx, q.UUID)
+		defer over()
+	}
 	lock, err := a.locks.take(ctx, q.UUID, "a receive")
 	if err != nil {
 		a.refuse(w, r, a.phrase(state.Step{Kind: "receive", Volume: q.Volume}, err))
 		return
 	}
 	defer lock.release()
-	defer a.under.receive(q.UUID)()
-	v := &receiver{a: a, z: lock.zfs(a.zfs), q: q}
+	if v.line == nil {
+		defer a.under.receive(q.UUID)()
+	}
+	v.z = lock.zfs(a.zfs)
+	if q.Tidy == "" {
+		v.z = v.z.WithoutHolds()
+	}
 	there, err := v.admit(ctx)
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,16 @@ func (v *visit) fence(ctx context.Context) error {
 	if refused != nil {
 		return refused
 	}
+	v.openLine(ctx)
+	err := v.stop(ctx, ch)
+	if err != nil {
+		v.a.lines.drop(v.s.UUID)
+	}
+	return err
+}
+
+// stop makes a row's change, if there is one to make, and takes the last snapshot.
+func (v *visit) stop(ctx context.Context, ch *change) error {
 	if ch != nil {
 		if err := v.stopWrites(ctx, ch); err != nil {
 			return err
@@ -66,8 +77,8 @@ func (v *visit) lastSnapshot(ctx context.Context) error {
 	}
 	var g errgroup.Group // without a context of its own: each is let to its end
 	g.Go(func() error { return v.takeLast(ctx) })
+	c := *v.c
 	g.Go(func() error {
-		c := *v.c
 		if err := v.a.unmountTree(ctx, v.z, &c); err != nil {
 			v.note("%s stays mounted at %s, read-only: %v", v.c.Dataset, v.c.Mountpoint, err) // tidiness only
 		}
@@ -76,10 +87,47 @@ func (v *visit) lastSnapshot(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := v.reread(ctx); err != nil {
+	v.c.Mounted = c.Mounted
+	if err := v.again(ctx); err != nil {
 		return err
 	}
-	return asErr(inherits(v.c))
+	if refused := inherits(v.c); refused != nil {
+		return refused
+	}
+	v.a.fences.Store(v.s.UUID, fenced{copy: v.c, turn: v.t, at: time.Now()})
+	return nil
+}
+
+// again brings the copy up to its last snapshot. Its properties are those that this fence has set; what is below it is read anew, because
+// a dataset may have appeared there.
+func (v *visit) again(ctx context.Context) error {
+	if len(v.c.Children) == 0 {
+		alone, err := v.z.Again(ctx, v.c)
+		if err != nil || alone {
+			return err
+		}
+	}
+	return v.reread(ctx)
+}
+
+// fenced is a copy as its fence has left it.
+type fenced struct {
+	copy *state.Copy
+	turn uint64 // of the volume's lock
+	at   time.Time
+}
+
+// justFenced returns the copy of a volume if its fence was the last who had its lock before a turn, and has only just let go of it.
+func (a *Agent) justFenced(s state.Step, turn uint64) *state.Copy {
+	noted, ok := a.fences.LoadAndDelete(s.UUID)
+	if !ok || s.Kind != state.LastIncrement {
+		return nil
+	}
+	f := noted.(fenced)
+	if f.turn+1 != turn || time.Since(f.at) >= freshlySettled {
+		return nil
+	}
+	return f.copy
 }
 
 func (v *visit) takeLast(ctx context.Context) error {

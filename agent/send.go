@@ -57,8 +57,9 @@ func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result
 		return Result{}, err
 	}
 	defer lock.release()
-	t := &transfer{visit: visit{a: a, z: lock.zfs(a.zfs), s: s}, o: o}
-	if t.c, err = a.find(ctx, t.z, s.UUID, s.Volume); err != nil {
+	defer a.lines.drop(s.UUID) // one that this stream could not use
+	t := &transfer{visit: visit{a: a, z: lock.zfs(a.zfs), s: s, t: lock.turn}, o: o}
+	if err := t.find(ctx); err != nil {
 		return Result{}, err
 	}
 	if err := t.run(ctx); err != nil {
@@ -66,6 +67,17 @@ func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result
 	}
 	t.r.Copy, t.r.Peer = t.c, t.dst
 	return t.r, nil
+}
+
+// find reads the copy, unless its fence has done so just now.
+func (t *transfer) find(ctx context.Context) (err error) {
+	if t.last() {
+		t.z = t.z.WithoutHolds()
+	}
+	if t.c = t.a.justFenced(t.s, t.t); t.c == nil {
+		t.c, err = t.a.find(ctx, t.z, t.s.UUID, t.s.Volume)
+	}
+	return err
 }
 
 func (t *transfer) last() bool { return t.s.Kind == state.LastIncrement }
@@ -300,11 +312,16 @@ func (t *transfer) head(path string, goal state.GUID, l leg) receiveRequest {
 // flags returns how a part is sent: as the target remembers of its first stream, raw if it is encrypted.
 func (t *transfer) flags(path string) string {
 	dst := t.dst.Part(path)
-	switch {
-	case t.c.Part(path).Encrypted:
+	if part := t.c.Part(path); part.Encrypted || dst == nil || dst.SendFlags == "" {
+		return flagsOf(part)
+	}
+	return dst.SendFlags
+}
+
+// flagsOf returns how a part is sent if its target remembers nothing else.
+func flagsOf(part *state.Copy) string {
+	if part.Encrypted {
 		return rawFlags
-	case dst != nil && dst.SendFlags != "":
-		return dst.SendFlags
 	}
 	return sendFlags
 }

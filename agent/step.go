@@ -19,6 +19,7 @@ type deed struct {
 	do     func(*visit, context.Context) error
 	synced bool  // the pool is synced before the copy is read, so that its Written is true
 	beside []ask // what is found out beside reading the copy
+	quick  bool  // an app is down meanwhile, and whose holds there are does not matter: they are not read
 }
 
 // ask finds something out that does not depend on the copy, beside reading it: an app is down meanwhile.
@@ -36,12 +37,12 @@ func init() { // a literal would refer to itself through the functions
 		state.SetAside:      {do: (*visit).setAside},
 		state.Rejoin:        {do: (*visit).rejoin, synced: true},
 		state.AbortRecv:     {do: (*visit).abortReceive},
-		state.Fence:         {do: (*visit).fence, beside: []ask{(*visit).lookAhead}},
-		state.ReleaseVolume: {do: (*visit).release, synced: true},
-		state.Promote:       {do: (*visit).promote, synced: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
-		state.Retire:        {do: (*visit).retire},
-		state.SwearOff:      {do: (*visit).swearOff},
-		state.GoBack:        {do: (*visit).goBack, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
+		state.Fence:         {do: (*visit).fence, quick: true, beside: []ask{(*visit).lookAhead}},
+		state.ReleaseVolume: {do: (*visit).release, quick: true, synced: true},
+		state.Promote:       {do: (*visit).promote, quick: true, synced: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
+		state.Retire:        {do: (*visit).retire, quick: true},
+		state.SwearOff:      {do: (*visit).swearOff, quick: true},
+		state.GoBack:        {do: (*visit).goBack, quick: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
 		state.SaveGrace:     {do: (*visit).saveGrace},
 		state.DeleteOld:     {do: (*visit).deleteOld, synced: true},
 
@@ -55,6 +56,7 @@ type visit struct {
 	a *Agent
 	z *zfs.ZFS // its children hold the volume's lock
 	s state.Step
+	t uint64      // the turn of the volume's lock
 	c *state.Copy // read under the lock; nil if there is none
 	r Result
 
@@ -94,6 +96,7 @@ func (a *Agent) phrase(s state.Step, err error) error {
 }
 
 func (a *Agent) carryOut(work, streams, asked context.Context, s state.Step) (Result, error) {
+	a.closeLines(s)
 	switch d := deeds[s.Kind]; {
 	case s.Kind == state.HoldConnections || s.Kind == state.SetRoutes:
 		return a.setRoutes(s)
@@ -106,6 +109,18 @@ func (a *Agent) carryOut(work, streams, asked context.Context, s state.Step) (Re
 	}
 }
 
+// closeLines closes the idle lines that would keep a step waiting for its volume's lock: the one that waits here for an increment, and the
+// one from here that only the last increment needs.
+func (a *Agent) closeLines(s state.Step) {
+	if s.UUID == "" {
+		return
+	}
+	a.under.letGo(s.UUID)
+	if s.Kind != state.Fence && s.Kind != state.LastIncrement {
+		a.lines.drop(s.UUID)
+	}
+}
+
 // underLock locks the volume, reads its copy and does the deed.
 func (a *Agent) underLock(ctx context.Context, s state.Step, d deed) (Result, error) {
 	lock, err := a.locks.take(ctx, s.UUID, "the step "+string(s.Kind))
@@ -113,7 +128,10 @@ func (a *Agent) underLock(ctx context.Context, s state.Step, d deed) (Result, er
 		return Result{}, err
 	}
 	defer lock.release()
-	v := &visit{a: a, z: lock.zfs(a.zfs), s: s}
+	v := &visit{a: a, z: lock.zfs(a.zfs), s: s, t: lock.turn}
+	if d.quick {
+		v.z = v.z.WithoutHolds()
+	}
 	if err := v.read(ctx, d); err != nil {
 		return Result{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/drover-project/drover/state"
 )
@@ -14,6 +15,8 @@ type underway struct {
 	mu      sync.Mutex
 	out     map[state.UUID]*outgoing
 	in      map[state.UUID]bool
+	idle    map[state.UUID]*waiting
+	life    time.Duration // of an idle line; 0 for lineLife
 	running sync.WaitGroup
 }
 

@@ -98,9 +98,7 @@ func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 	epoch := a.nextEpoch(from, to)
 	for i := range a.vols {
 		if src := a.vols[i].on(from.ID); !fencedFor(src, epoch) {
-			return a.do(state.Step{Kind: state.Fence, Volume: a.vols[i].want.Name, UUID: a.vols[i].birth.UUID, Move: a.moveID(epoch), Node: from.ID,
-				Expect: state.Expect{Role: state.Primary, Epoch: src.Epoch}, Snapshot: finalName(epoch), Outage: true, Took: fixedCost,
-				Why: "no write may come after the last snapshot"})
+			return a.fence(&a.vols[i], from, to, epoch)
 		}
 	}
 	for i := range a.vols {
@@ -117,6 +115,20 @@ func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 		}
 	}
 	return a.release(a.lead(), from, to, epoch)
+}
+
+// fence names the target and the base too: while the source fences, it opens the connection of the last increment.
+func (a *appCase) fence(vc *volumeCase, from, to *state.Node, epoch state.Epoch) (state.Decision, bool) {
+	src := vc.on(from.ID)
+	s := state.Step{Kind: state.Fence, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(epoch), Node: from.ID, Peer: to.ID,
+		PeerAddress: to.Address, Expect: state.Expect{Role: state.Primary, Epoch: src.Epoch}, Snapshot: finalName(epoch), Outage: true, Took: fixedCost,
+		Why: "no write may come after the last snapshot"}
+	if dst := vc.on(to.ID); dst != nil {
+		if base := common(src, dst); base != nil {
+			s.Base = base.GUID
+		}
+	}
+	return a.do(s)
 }
 
 // fencedFor reports whether a copy is fenced with its last snapshot taken. A crash can come between the two; the fence is then
