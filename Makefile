@@ -9,14 +9,14 @@ BENCHTIME ?= 1s
 PACKAGES ?= ./...
 # More flags for `make test`, such as -v or -p=1.
 TESTFLAGS ?=
-# The packages of `make test`: all but the nodes with real OpenZFS, which have a target of their own.
+# The packages of `make test` and `make bench`: all but the nodes with real OpenZFS, which have targets of their own.
 TESTED = $(shell $(GO) list $(PACKAGES) | grep -v /test/openzfs)
 
 # The race detector needs cgo, and cgo a C compiler; Go itself says whether it found one.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-openzfs faults lint bench fuzz vuln deps clean help
+.PHONY: build demo test test-openzfs bench-openzfs faults lint bench fuzz vuln deps clean help
 
 build: ## build bin/drover, and what the lab needs: bin/lab/zfs, bin/lab/zpool, bin/lab/todo
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/drover ./cmd/drover
@@ -36,9 +36,13 @@ endif
 faults: ## the sweeps that kill the controller at every step of a move; minutes
 	$(GO) test $(RACE) -count=1 -timeout 30m ./test/acceptance/...
 
-test-openzfs: ## the tests on real OpenZFS, on kernels of their own (Linux, root; hack/openzfs/build.sh once)
+test-openzfs: ## all tests on real OpenZFS 2.3 and 2.1, on kernels of their own (Debian, root); hours, with 100 power cuts
 	hack/openzfs/build.sh all
-	$(GO) test -count=1 -timeout 30m ./test/openzfs/...
+	DROVER_TEST_OPENZFS=all $(GO) test -count=1 -timeout 5h ./test/openzfs
+
+bench-openzfs: ## Drover beside zfs send, netcat and syncoid on real OpenZFS; writes docs/openzfs-figures.md
+	hack/openzfs/build.sh && hack/openzfs/tools.sh
+	hack/openzfs/figures.sh docs/openzfs-figures.md
 
 lint: $(BIN)/tools/golangci-lint ## vet for Linux and macOS, and the linters of .golangci.yml
 	GOOS=linux CGO_ENABLED=0 $(GO) vet $(PACKAGES)
@@ -46,7 +50,7 @@ lint: $(BIN)/tools/golangci-lint ## vet for Linux and macOS, and the linters of 
 	$(BIN)/tools/golangci-lint run --allow-parallel-runners $(PACKAGES)
 
 bench: ## every benchmark; compare two outputs with bin/tools/benchstat OLD NEW
-	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PACKAGES)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(TESTED)
 
 fuzz: ## every fuzz target, FUZZTIME each (default 10s)
 	GO='$(GO)' hack/fuzz.sh $(FUZZTIME)
