@@ -1,6 +1,7 @@
 package openzfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -60,7 +61,11 @@ func (n *Node) GoTest(t *testing.T, pkg, match string) {
 	if data := filepath.Join(Root(), pkg, "testdata"); exists(data) {
 		n.c.must(os.CopyFS(filepath.Join(dir, "testdata"), os.DirFS(data)))
 	}
-	r := n.Try(t.Context(), "cd "+quote([]string{dir})+" && DROVER_TEST_ZFS=native ./tests -test.v -test.run "+quote([]string{match}))
+	tests, err := n.Begin("cd " + quote([]string{dir}) + " && DROVER_TEST_ZFS=native ./tests -test.v -test.run " + quote([]string{match}))
+	n.c.must(err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // many commands, one after the other
+	defer cancel()
+	r := tests.Wait(ctx)
 	ran := relay(t, r.Out)
 	if r.Err != nil || ran == 0 {
 		t.Errorf("%d tests of %s ran in %s: %v\n%s", ran, pkg, n.Name, r.Err, r.Out[max(0, len(r.Out)-4096):])
