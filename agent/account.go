@@ -69,6 +69,13 @@ func (a *account) book(now time.Time) {
 	a.since = now
 }
 
+// ringIsFull reports that the target's pool is slower than what comes before it.
+func (a *account) ringIsFull() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.full >= ringFull
+}
+
 // add counts bytes sent.
 func (a *account) add(n int) {
 	if n == 0 {
@@ -111,11 +118,14 @@ func (a *account) conclude(now time.Time) {
 	a.marked, a.at, a.spent = now, a.said.Bytes, [activities]time.Duration{}
 }
 
+// ringFull is how full a ring is, from 0 to 1, when its pool is the bound.
+const ringFull = 0.5
+
 // bound says what a stream waits for most. A ring that is half full of late fills faster than the pool takes from it. What
 // empties it is slower than what fills it otherwise, and then it counts what the sender spent its time on.
 func bound(full float64, spent [activities]time.Duration) state.Bound {
 	switch {
-	case full >= 0.5:
+	case full >= ringFull:
 		return state.BoundTarget
 	case spent[limited] > spent[reading]+spent[writing]:
 		return state.BoundLimit

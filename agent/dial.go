@@ -13,11 +13,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/state"
 )
 
 // protocol is what the connection of a stream is upgraded to: frames both ways, data to the target, its reply back.
 const protocol = "drover-stream"
+
+// headerCodecs is where a target says which codecs it understands. One that says nothing is of a version that knows none.
+const headerCodecs = "Drover-Codecs"
 
 // streamDialer opens the connections of streams. Each stream has one of its own: control never waits behind data.
 type streamDialer struct {
@@ -62,8 +66,9 @@ func (d *streamDialer) dial(ctx context.Context, addr string) (*outConn, error) 
 // outConn is the connection of a stream at its sender.
 type outConn struct {
 	*tls.Conn
-	under *gathering
-	in    *bufio.Reader
+	under  *gathering
+	in     *bufio.Reader
+	codecs []stream.Codec // that the target understands
 }
 
 // Read reads what the target says.
@@ -111,7 +116,7 @@ func (g *gathering) flush() error {
 
 // offer asks the agent at addr to receive a stream. It returns the connection to write it to, or the target's copy if that
 // has the snapshot already.
-func (a *Agent) offer(ctx context.Context, addr string, q receiveRequest) (io.ReadWriteCloser, *state.Copy, error) {
+func (a *Agent) offer(ctx context.Context, addr string, q receiveRequest) (*outConn, *state.Copy, error) {
 	conn, err := a.streams.dial(ctx, addr)
 	if err != nil {
 		return nil, nil, errorf(CodeUnreachable, "agent %s does not answer: %w", addr, err)
@@ -147,6 +152,7 @@ func (c *outConn) upgrade(ctx context.Context, addr string, q receiveRequest) (*
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusSwitchingProtocols:
+		c.codecs = stream.ParseCodecs(resp.Header.Get(headerCodecs))
 		return nil, nil
 	case http.StatusOK:
 		return thereAlready(addr, resp.Body)

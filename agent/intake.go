@@ -41,7 +41,7 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 		log.Info("receive starts")
 	}
 	began := time.Now()
-	in := stream.NewReader(buffered(rw.Reader, conn))
+	in := stream.NewReader(&limitedReader{ctx: ctx, r: buffered(rw.Reader, conn), limit: v.a.limits.receiving()})
 	still := v.beat(conn)
 	err = receive(ctx, in, conn)
 	still()
@@ -83,7 +83,7 @@ func upgrade(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
+	_, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %s\r\n\r\n", protocol, headerCodecs, stream.Understood())
 	return err
 }
 
@@ -125,7 +125,7 @@ func (v *receiver) receive(ctx context.Context, in *stream.Reader, conn net.Conn
 // take passes a stream on to `zfs receive` and makes sure that it is the one that was announced, and whole.
 func (v *receiver) take(ctx context.Context, to zfs.ReceiveRequest, in *stream.Reader, conn net.Conn) error {
 	tail := &stream.Tail{R: in}
-	from := &incoming{tail: tail, ring: v.ring, conn: conn, fill: v.limited(ctx, tail)}
+	from := &incoming{tail: tail, ring: v.ring, conn: conn}
 	if v.line != nil {
 		from.await = func() ([]byte, error) { return v.announced(in) }
 	} else if err := from.begins(v.head(in)); err != nil {
@@ -154,16 +154,19 @@ func (v *receiver) head(in *stream.Reader) ([]byte, error) {
 	return raw, nil
 }
 
-// limited reads a stream as fast as this node may receive.
-func (v *receiver) limited(ctx context.Context, from *stream.Tail) func([]byte) (int, error) {
-	limit := v.a.limits.receiving()
-	return func(p []byte) (int, error) {
-		n, err := from.Fill(p[:min(len(p), limit.most())])
-		if err == nil {
-			err = limit.wait(ctx, n)
-		}
-		return n, err
+// limitedReader reads from a connection as fast as this node may receive.
+type limitedReader struct {
+	ctx   context.Context //nolint:containedctx // of one stream, for Read, which has none
+	r     io.Reader
+	limit *throttle
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(len(p), l.limit.most())])
+	if err == nil {
+		err = l.limit.wait(l.ctx, n)
 	}
+	return n, err
 }
 
 // incoming is a stream for `zfs receive`. Closing it ends its reading and leaves the connection open for the reply: who sent
@@ -172,7 +175,6 @@ type incoming struct {
 	head  []byte
 	tail  *stream.Tail
 	ring  *stream.Ring
-	fill  func([]byte) (int, error)
 	conn  net.Conn
 	await func() ([]byte, error) // on a line: waits for the head
 }
@@ -204,7 +206,7 @@ func (r *incoming) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return int64(n), err
 	}
-	m, err := r.ring.Carry(w, r.fill, func() { _ = r.Close() }) // it fails only if the connection is gone
+	m, err := r.ring.Carry(w, r.tail.Fill, func() { _ = r.Close() }) // it fails only if the connection is gone
 	return int64(n) + m, err
 }
 

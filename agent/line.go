@@ -36,11 +36,11 @@ type line struct {
 	to     state.NodeID
 	addr   string
 	cancel context.CancelCauseFunc
-	timer  *time.Timer        // closes it unless it is used before
-	ready  chan struct{}      // closed when it is open, or could not be opened
-	conn   io.ReadWriteCloser // valid when ready is closed; nil if it could not be opened
-	answer chan receiveReply  // the target's last word
-	gone   chan struct{}      // closed when nothing of it runs any more
+	timer  *time.Timer       // closes it unless it is used before
+	ready  chan struct{}     // closed when it is open, or could not be opened
+	conn   *outConn          // valid when ready is closed; nil if it could not be opened
+	answer chan receiveReply // the target's last word
+	gone   chan struct{}     // closed when nothing of it runs any more
 
 	mu   sync.Mutex
 	hear func(stream.Pulse) // nil until it is used
@@ -175,7 +175,7 @@ func (l *line) pulsed(p stream.Pulse) {
 }
 
 // use waits until the line is open and returns its connection, nil if there is none.
-func (l *line) use(ctx context.Context, hear func(stream.Pulse)) io.ReadWriteCloser {
+func (l *line) use(ctx context.Context, hear func(stream.Pulse)) *outConn {
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
@@ -229,7 +229,10 @@ func (t *transfer) pumpLine(ctx context.Context, out zfs.SendRequest, q receiveR
 	if conn == nil {
 		return nil, errLineGone
 	}
-	w := stream.NewWriter(conn)
+	w, err := t.outflow(ctx, conn, q.Child)
+	if err != nil {
+		return nil, err
+	}
 	if err := announce(w, q.To); err != nil {
 		return nil, err
 	}

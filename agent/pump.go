@@ -54,16 +54,20 @@ func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveReque
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	defer conn.Close()                                      // the reply has been read
+	w, err := t.outflow(ctx, conn, q.Child)
+	if err != nil {
+		return nil, err
+	}
 	answer := make(chan receiveReply, 1)
 	go func() { answer <- readReply(conn, t.o.told) }()
-	return t.carry(ctx, cancel, stream.NewWriter(conn), sending, answer)
+	return t.carry(ctx, cancel, w, sending, answer)
 }
 
 // carry passes a stream on and waits for the target's answer.
-func (t *transfer) carry(ctx context.Context, cut context.CancelCauseFunc, w *stream.Writer, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
+func (t *transfer) carry(ctx context.Context, cut context.CancelCauseFunc, w *outflow, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
 	t.o.begin()
 	defer t.watched(ctx, cut)()
-	serr := t.copyOut(ctx, w, sending)
+	serr := t.copyOut(w, sending)
 	t.o.enter(answered)
 	reply := <-answer // at the latest when the connection breaks
 	if cause := context.Cause(ctx); cause != nil {
@@ -104,11 +108,11 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 // copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
-func (t *transfer) copyOut(ctx context.Context, w *stream.Writer, sending *zfs.Sending) error {
-	src := &counted{ctx: ctx, r: sending, o: t.o, limit: t.a.limits.sending(t.s.App, t.s.Peer)}
-	_, err := w.ReadFrom(src)
-	if err != nil && src.err == nil {
-		return &writeError{err}
+func (t *transfer) copyOut(w *outflow, sending *zfs.Sending) error {
+	t.o.enter(reading)
+	_, err := w.ReadFrom(&counted{r: sending, o: t.o, limit: w.conn.limit})
+	if w.conn.err != nil {
+		return &writeError{w.conn.err}
 	}
 	if err == nil {
 		err = sending.Wait()
@@ -122,26 +126,58 @@ func (t *transfer) copyOut(ctx context.Context, w *stream.Writer, sending *zfs.S
 	return nil
 }
 
-// counted counts what is read, takes the time, keeps the limits, and remembers the reader's own error.
+// outflow writes a stream's frames to its connection.
+type outflow struct {
+	*stream.Writer
+	conn *limitedConn
+}
+
+// outflow returns what a part's stream goes out by.
+func (t *transfer) outflow(ctx context.Context, conn *outConn, part string) (*outflow, error) {
+	to := &limitedConn{ctx: ctx, w: conn, o: t.o, limit: t.a.limits.sending(t.s.App, t.s.Peer)}
+	w := stream.NewWriter(to)
+	if !compressible(t.c.Part(part)) {
+		return &outflow{w, to}, nil
+	}
+	return &outflow{w, to}, w.Compress(conn.codecs, t.o.ringIsFull)
+}
+
+// compressible reports whether compressing a part's stream on its way might be worth it: it is when the part is not on disk
+// as it travels. What is encrypted looks random.
+func compressible(part *state.Copy) bool {
+	return part != nil && !part.Compressed && !part.Encrypted
+}
+
+// counted counts what is read, in pieces of what may go at once.
 type counted struct {
-	ctx   context.Context //nolint:containedctx // of one stream, for Read, which has none
 	r     io.Reader
+	o     *outgoing
+	limit *throttle
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p[:min(len(p), c.limit.most())])
+	c.o.add(n)
+	return n, err
+}
+
+// limitedConn keeps the limits of a stream's connection, takes the time, and remembers the connection's error. Between two writes the
+// stream waits for what is to be sent.
+type limitedConn struct {
+	ctx   context.Context //nolint:containedctx // of one stream, for Write, which has none
+	w     io.Writer
 	o     *outgoing
 	limit *throttle
 	err   error
 }
 
-func (c *counted) Read(p []byte) (int, error) {
+func (c *limitedConn) Write(p []byte) (n int, err error) {
+	c.o.enter(limited)
+	if err = c.limit.wait(c.ctx, len(p)); err == nil {
+		c.o.enter(writing)
+		n, err = c.w.Write(p)
+	}
 	c.o.enter(reading)
-	n, err := c.r.Read(p[:min(len(p), c.limit.most())])
-	if err == nil {
-		c.o.enter(limited)
-		err = c.limit.wait(c.ctx, n)
-	}
-	c.o.enter(writing)
-	c.o.add(n)
-	if err != nil && !errors.Is(err, io.EOF) {
-		c.err = err
-	}
+	c.err = err
 	return n, err
 }

@@ -27,6 +27,7 @@ type Child struct {
 	ResumeToken string
 	Encrypted   bool
 	KeyMissing  bool
+	Compressed  bool
 	SendFlags   string
 }
 
@@ -69,7 +70,7 @@ func (c *Copy) Part(path string) *Copy {
 		Dataset: c.Dataset + "/" + path, Volume: c.Volume, UUID: c.UUID, Role: c.Role, Epoch: c.Epoch, Lead: c.Lead, Reclaim: c.Reclaim,
 		Receiving: c.Receiving, Readonly: d.Readonly, Mounted: d.Mounted, Mountpoint: d.Mountpoint, Snapshots: d.Snapshots,
 		Written: d.Written, Used: d.Used, Referenced: d.Referenced, Properties: d.Properties, Limits: d.Limits, Origin: d.Origin,
-		ResumeToken: d.ResumeToken, Encrypted: d.Encrypted, KeyMissing: d.KeyMissing, SendFlags: d.SendFlags,
+		ResumeToken: d.ResumeToken, Compressed: d.Compressed, Encrypted: d.Encrypted, KeyMissing: d.KeyMissing, SendFlags: d.SendFlags,
 	}
 }
 

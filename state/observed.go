@@ -236,6 +236,7 @@ type Copy struct {
 	Quota       int64             // refquota in bytes, 0 for none
 	Properties  map[string]string // local native properties
 	SyncOff     bool              // sync=disabled, its own or inherited: what an app took for saved may be lost in a power cut
+	Compressed  bool              // its blocks are compressed, and travel so: compression is not off, its own or inherited
 	ResumeToken string            // of a half-received stream; "" if none
 	Receiving   bool              // a receive runs on it now
 	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load

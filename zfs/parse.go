@@ -46,6 +46,7 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 		Quota:       r.bytes("refquota"),
 		Properties:  r.natives(),
 		SyncOff:     r.text("sync") == "disabled",
+		Compressed:  r.text("compression") != "off",
 		Encrypted:   r.text("encryption") != "off",
 		KeyMissing:  r.text("keystatus") == "unavailable",
 		Origin:      r.optional("origin"),
@@ -69,6 +70,7 @@ func newChild(root, dataset string, props map[string]value) (state.Child, error)
 		c.Mountpoint = r.text("mountpoint")
 		c.Written, c.Used, c.Referenced = r.bytes("written"), r.bytes("used"), r.bytes("referenced")
 		c.Properties = r.natives()
+		c.Compressed = r.text("compression") != "off"
 		c.Encrypted = r.text("encryption") != "off"
 		c.KeyMissing = r.text("keystatus") == "unavailable"
 		c.SendFlags = r.local(PropSendFlags)

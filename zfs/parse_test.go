@@ -41,7 +41,7 @@ func standbyCopy() state.Copy {
 	return state.Copy{
 		Dataset: "tank/drover/v", Volume: "tododata", UUID: "6f2a", Role: state.Standby, Epoch: state.Epoch{N: 2},
 		Lead: "tododata", SendFlags: "-Lce", GraceServed: 90 * time.Second, Reclaim: state.Retain, Readonly: true,
-		Mountpoint: "/drover/v", Used: 4241408, Referenced: 4217344, Quota: 10737418240,
+		Mountpoint: "/drover/v", Compressed: true, Used: 4241408, Referenced: 4217344, Quota: 10737418240,
 		Properties: map[string]string{
 			"readonly": "on", "canmount": "noauto", "refquota": "10737418240", "recordsize": "16384",
 		},
@@ -56,6 +56,7 @@ func TestCopyOfProperties(t *testing.T) {
 		err    error
 	}{
 		{"standby", nil, func(*state.Copy) {}, nil},
+		{"not compressed", map[string]value{"compression": inherited("off")}, func(c *state.Copy) { c.Compressed = false }, nil},
 		{"released", map[string]value{PropRole: local("released"), PropReleased: local("node-2/1.7/15002563885064745844")},
 			func(c *state.Copy) {
 				c.Role = state.Released

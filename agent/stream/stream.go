@@ -7,7 +7,9 @@
 // Invariants:
 //   - [Reader] returns [io.EOF] only after the sender's end frame, with the sender's count of bytes.
 //   - Anything else that ends a stream is an error: [ErrCut], or a [*SenderError] with the sender's own words.
-//   - A reader takes memory in proportion to what is read from it, never to what a length field says.
+//   - A reader takes memory in proportion to what is read from it, never to what a length field says; of encoded frames it keeps one, and
+//     the chunk that it holds.
+//   - No frame holds more than a chunk, encoded or not; the end frame counts the data itself.
 package stream
 
 import (
@@ -29,6 +31,8 @@ const maxWords = 4 << 10
 
 const (
 	frameData  byte = 'd'
+	frameS2    byte = 's' // data encoded by S2
+	frameZstd  byte = 'z' // data encoded by Zstd
 	frameEnd   byte = 'e' // carries the count of data bytes
 	frameFail  byte = 'x' // carries words
 	framePulse byte = 'p' // carries three numbers; a sign of life beside the data
@@ -51,9 +55,11 @@ type Writer struct {
 	w   io.Writer
 	n   uint64
 	buf []byte // header and one chunk, so that each frame is a single write; made for the first data
+
+	coder *coder // nil if all data is plain
 }
 
-// NewWriter returns a Writer onto w. Its memory is one chunk, and hardly any before there is data.
+// NewWriter returns a Writer onto w. Its memory is one chunk, and hardly any before there is data; a compressing one's is some six.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // room returns where the payload of a data frame goes.
@@ -79,6 +85,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // ReadFrom sends all of r as data without copying it once more. It does not end the stream.
 func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	if w.coder != nil {
+		return w.coder.readFrom(r)
+	}
 	var total int64
 	for {
 		n, err := r.Read(w.room())
@@ -152,6 +161,10 @@ type Reader struct {
 	n    uint64 // data bytes so far
 	err  error  // sticky, io.EOF after a proper end
 
+	payload []byte // room for that of an encoded frame
+	decoder decoder
+	decoded []byte // what is left of an encoded frame's data
+
 	pulse func(Pulse) // nil if none may come
 }
 
@@ -169,11 +182,17 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for r.left == 0 && r.err == nil {
+	for r.left == 0 && len(r.decoded) == 0 && r.err == nil {
 		r.err = r.next()
 	}
 	if r.err != nil {
 		return 0, r.err
+	}
+	if len(r.decoded) > 0 {
+		n := copy(p, r.decoded)
+		r.decoded = r.decoded[n:]
+		r.n += uint64(n)
+		return n, nil
 	}
 	n, err := r.r.Read(p[:min(len(p), r.left)])
 	r.left -= n
@@ -207,6 +226,8 @@ func (r *Reader) next() error {
 	case h[0] == frameData && n > 0 && n <= ChunkSize:
 		r.left = int(n)
 		return nil
+	case (h[0] == frameS2 || h[0] == frameZstd) && n > 0 && n <= ChunkSize:
+		return r.encoded(Codec(h[0]), int(n))
 	case h[0] == frameEnd && n == 8:
 		return r.end()
 	case h[0] == frameFail && n <= maxWords:
@@ -215,6 +236,18 @@ func (r *Reader) next() error {
 		return r.beat()
 	}
 	return fmt.Errorf("frame of type %q and %d bytes: %w", h[0], n, ErrFrame)
+}
+
+// encoded reads a frame of encoded data, and decodes it.
+func (r *Reader) encoded(c Codec, n int) (err error) {
+	if r.payload == nil {
+		r.payload = make([]byte, ChunkSize)
+	}
+	if _, err := io.ReadFull(r.r, r.payload[:n]); err != nil {
+		return cut(err)
+	}
+	r.decoded, err = r.decoder.decode(c, r.payload[:n])
+	return err
 }
 
 func (r *Reader) end() error {
