@@ -106,8 +106,8 @@ func TestWindowCosts(t *testing.T) {
 	}
 	// Commands: 12 of the window's own at each node, as ARCHITECTURE.md lists them, and 8 of one observation of the node, which comes
 	// because Marathon has just said that the app is down.
-	// Groups, on OpenZFS 2.3.2: what the source sets (2), its snapshot, unmount, hold and sync, and those that a command which waits
-	// for its group finds begun already; at the target the receive (2), the sync, what it sets, the hold, and the same.
+	// Groups, as counted on OpenZFS 2.3.2. By the cost of each command alone the source's would be 6: what it sets (2), snapshot, unmount,
+	// hold, sync; and the target's 5: the receive (2), sync, what it sets, hold. Where the other two at each come from is not known.
 	most := [2]cost{{groups: 8, commands: 20}, {groups: 7, commands: 20}}
 	for i, name := range []string{"source", "target"} {
 		if least[i].groups <= 0 || least[i].commands <= 0 || least[i].groups > most[i].groups || least[i].commands > most[i].commands {
