@@ -338,7 +338,8 @@ func backFromReleased(c *state.Copy, s state.Step, f facts) *Error {
 	return nil
 }
 
-// rejoin: (retired,e) -> (standby,e). peer is the primary's copy, asked afresh.
+// rejoin: (retired,e) -> (standby,e). peer is the primary's copy, asked afresh. Snapshots of others may have come after the base: a
+// copy that nothing was written to since is what the primary had then.
 func rejoin(c *state.Copy, s state.Step, peer *state.Copy) (*change, *Error) {
 	if s.Expect.Role == state.Retired && already(c, s, state.Standby, s.Expect.Epoch) {
 		return nil, nil
@@ -346,27 +347,42 @@ func rejoin(c *state.Copy, s state.Step, peer *state.Copy) (*change, *Error) {
 	if err := expected(c, s, state.Retired); err != nil {
 		return nil, err
 	}
-	if err := unchanged(c, s.Base); err != nil {
+	if err := supersededBy(c, s, peer); err != nil {
 		return nil, err
 	}
-	if err := superseded(c, s, peer); err != nil {
-		return nil, err
+	switch {
+	case s.Base == 0:
+		return nil, errorf(CodeBadRequest, "the step names no snapshot")
+	case c.ChangedSince(s.Base):
+		return nil, errorf(CodeRefused, "it has more than its snapshot with guid %s, or no such snapshot", s.Base).about(c)
+	case peer.Find(s.Base) == nil:
+		return nil, errorf(CodeRefused, "its snapshot with guid %s is not on the primary at node %s", s.Base, s.Peer).about(c)
 	}
 	return &change{role: state.Standby, epoch: c.Epoch, readonly: true}, nil
 }
 
 // superseded refuses unless peer is the volume's primary at a higher epoch and holds c's newest snapshot.
 func superseded(c *state.Copy, s state.Step, peer *state.Copy) *Error {
+	if err := supersededBy(c, s, peer); err != nil {
+		return err
+	}
 	newest := c.Newest()
+	switch {
+	case newest == nil:
+		return errorf(CodeRefused, "it has no snapshot that the primary could have").about(c)
+	case peer.Find(newest.GUID) == nil:
+		return errorf(CodeRefused, "its newest snapshot %s is not on the primary at node %s", newest.Name, s.Peer).about(c)
+	}
+	return nil
+}
+
+// supersededBy refuses unless peer is the volume's primary at a higher epoch.
+func supersededBy(c *state.Copy, s state.Step, peer *state.Copy) *Error {
 	switch {
 	case peer == nil || peer.UUID != c.UUID:
 		return errorf(CodeRefused, "node %s has no copy of it", s.Peer).about(c)
 	case peer.Role != state.Primary || !c.Epoch.Less(peer.Epoch):
 		return errorf(CodeRefused, "the copy on node %s is (%s, %s), not primary above %s", s.Peer, peer.Role, peer.Epoch, c.Epoch).about(c)
-	case newest == nil:
-		return errorf(CodeRefused, "it has no snapshot that the primary could have").about(c)
-	case peer.Find(newest.GUID) == nil:
-		return errorf(CodeRefused, "its newest snapshot %s is not on the primary at node %s", newest.Name, s.Peer).about(c)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/drover-project/drover/state"
@@ -218,7 +219,9 @@ func TestEveryConditionCounts(t *testing.T) {
 		{row: "back from released", what: "follower, lead came by another way", code: CodeRefused,
 			step:  func(s *state.Step) { s.Lead, s.Refusal = "l", nil },
 			facts: func(f *facts) { f.lead = lead(state.Primary, ep(0, 6), nil) }},
-		{row: "rejoin", what: "another base", code: CodeRefused, step: func(s *state.Step) { s.Base = 11 }},
+		{row: "rejoin", what: "another base", code: CodeRefused, step: func(s *state.Step) { s.Base = 13 }},
+		{row: "rejoin", what: "written before its newest snapshot", code: CodeRefused, step: func(s *state.Step) { s.Base = 11 },
+			copy: func(c *state.Copy) { c.Snapshots = slices.Clone(c.Snapshots); c.Snapshots[1].Written = 1 }},
 		{row: "rejoin", what: "no base", code: CodeBadRequest, step: func(s *state.Step) { s.Base = 0 }},
 		{row: "rejoin", what: "written since", code: CodeRefused, copy: func(c *state.Copy) { c.Written = 1 }},
 		{row: "rejoin", what: "primary lacks it", code: CodeRefused, peer: func(p *state.Copy) { p.Snapshots = p.Snapshots[:1] }},

@@ -110,14 +110,15 @@ func isHalf(c *state.Copy) bool {
 	return token != ""
 }
 
-// rejoin makes an old copy the standby of a move back, if what it has is also on the primary; its snapshots are the base.
+// rejoin makes an old copy the standby of a move back, if what it has is also on the primary; its snapshots are the base. Tools that
+// take snapshots of all there is take some of an old copy too.
 func (a *appCase) rejoin(vc *volumeCase, src, dst *state.Copy, to, from *state.Node) (state.Decision, bool) {
-	newest := dst.Newest()
-	if newest == nil || src.Find(newest.GUID) == nil || dst.Written != 0 {
+	if diverged(src, dst) {
 		return a.setAside(vc, dst, to, "it holds data that "+string(from.Hostname)+" does not have")
 	}
+	base := common(src, dst)
 	return a.do(state.Step{Kind: state.Rejoin, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: to.ID, Peer: from.ID,
-		PeerAddress: from.Address, Expect: expect(dst), Base: newest.GUID, Why: "its newest snapshot is on " + string(from.Hostname) + ": only what changed since is sent"})
+		PeerAddress: from.Address, Expect: expect(dst), Base: base.GUID, Why: "its newest snapshot is on " + string(from.Hostname) + ": only what changed since is sent"})
 }
 
 func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why string) (state.Decision, bool) {
@@ -125,19 +126,11 @@ func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why 
 		Dataset: dst.Dataset, Why: why + "; it is renamed, not destroyed"})
 }
 
-// diverged reports whether a standby cannot take an increment from its source. Snapshots that somebody took on it are no obstacle as
+// diverged reports whether a standby, or an old copy that is to be one, cannot take an increment from its source. Snapshots that somebody took on it are no obstacle as
 // long as nothing was written: OpenZFS takes a stream onto any snapshot that it has. Only a raw stream wants its base to be the newest.
 func diverged(src, dst *state.Copy) bool {
 	base := common(src, dst)
-	if base == nil || dst.Written > 0 {
-		return true
-	}
-	for i := len(dst.Snapshots) - 1; dst.Snapshots[i].GUID != base.GUID; i-- {
-		if src.Encrypted || dst.Snapshots[i].Written > 0 {
-			return true
-		}
-	}
-	return false
+	return base == nil || dst.ChangedSince(base.GUID) || src.Encrypted && dst.Newest().GUID != base.GUID
 }
 
 func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKind, snapshot string, epoch state.Epoch) (state.Decision, bool) {

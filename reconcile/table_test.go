@@ -82,7 +82,9 @@ var handover = map[state.StepKind]tableRow{
 	}},
 	state.GoBack: {[]state.Role{state.Fenced, state.Released}, refusesBack},
 	state.Rejoin: {[]state.Role{state.Retired}, func(o *state.Observed, s state.Step, c *state.Copy, _ state.Epoch) string {
-		return notSuperseded(o, s, c)
+		primary := copyOf(o.Nodes[s.Peer], s.UUID)
+		return unless(primary != nil && primary.Role == state.Primary && c.Epoch.Less(primary.Epoch) && primary.Find(s.Base) != nil &&
+			!c.ChangedSince(s.Base), "the primary does not have all that it has")
 	}},
 	state.DeleteOld: {[]state.Role{state.Retired}, func(o *state.Observed, s state.Step, c *state.Copy, _ state.Epoch) string {
 		if c.GraceServed < s.Grace {

@@ -267,6 +267,19 @@ func (c *Copy) Find(g GUID) *Snapshot {
 	return nil
 }
 
+// ChangedSince reports whether the copy has data that is not in one of its snapshots, or lacks that snapshot. Snapshots that
+// somebody took of it since, while nothing was written, hold nothing of their own.
+func (c *Copy) ChangedSince(g GUID) bool {
+	changed := c.Written > 0
+	for i := len(c.Snapshots) - 1; i >= 0; i-- {
+		if c.Snapshots[i].GUID == g {
+			return changed
+		}
+		changed = changed || c.Snapshots[i].Written > 0
+	}
+	return true
+}
+
 // Release records to whom a fenced copy was given: the evidence that a promotion needs. Once written it is true until the
 // target promotes or refuses.
 type Release struct {
