@@ -371,9 +371,9 @@ func (l *loop) note(s state.Step, err error) {
 // waits reports whether a step is done in slices of waiting.
 func waits(k state.StepKind) bool { return k == state.VerifyReady || k == state.StopApp }
 
-// stepKey identifies a step but for its estimates.
+// stepKey identifies a step but for its estimates. More of the grace is another step: saving it again and again is no circle.
 func stepKey(s state.Step) string {
-	return strings.Join([]string{string(s.Kind), string(s.Volume), string(s.Node), string(s.Peer), s.Epoch.String(), s.Snapshot, s.Why}, "|")
+	return strings.Join([]string{string(s.Kind), string(s.Volume), string(s.Node), string(s.Peer), s.Epoch.String(), s.Snapshot, s.Grace.String(), s.Why}, "|")
 }
 
 // until returns how long the loop may sleep.
