@@ -11,6 +11,6 @@
 // DROVER_TEST_ZFS=native (and root) on this machine's own OpenZFS.
 //
 // Where the stand-in answers otherwise, testdata/differences says so, with the reason. A difference that is not in that list
-// fails, and so does one in it that is none any more. What Drover itself calls may not stand there; package zfs's tests hold
+// fails. What Drover itself calls may not stand there; package zfs's tests hold
 // that, and that each of its command lines and each message that it understands occurs in the table.
 package conformance

@@ -19,7 +19,6 @@ import (
 //	numbers of two digits    N: sizes, times, transaction groups; and a pool's fragmentation
 //	hex numbers              HEX
 //	columns                  two spaces
-//	lists of clones          in order: OpenZFS has them by a hash of their guids
 //
 // What has a zero byte in it, such as a stream, is DATA. Numbers that the scenario itself names stay, in bytes and with units, and so do a few that OpenZFS fixes. A usage text is cut
 // to its first word, tabs are shown as ⇥, and the lines of a stream's progress are left out: how many come is chance.
@@ -43,7 +42,6 @@ var (
 	reSize     = regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?[BKMGT]\b`)
 	reNumber   = regexp.MustCompile(`[0-9]{2,}`)
 	reFragment = regexp.MustCompile(`(fragmentation\t)[0-9]+`)
-	reClones   = regexp.MustCompile(`(?s)use '-R' to destroy the following datasets:\n.*`)
 	reGaps     = regexp.MustCompile(` {2,}`)
 	reUsage    = regexp.MustCompile(`(?s)usage:.*`)
 	reMention  = regexp.MustCompile(`\b([0-9]+)([KMG]?)\b`)
@@ -108,15 +106,7 @@ func (n *normaliser) text(s string) string {
 	s = n.numbers(s)
 	s = reFragment.ReplaceAllString(s, "${1}N")
 	s = reGaps.ReplaceAllString(s, "  ")
-	s = reClones.ReplaceAllStringFunc(s, sortAfterFirst)
 	return strings.ReplaceAll(s, "\t", "⇥")
-}
-
-// sortAfterFirst puts the lines after the first one in order.
-func sortAfterFirst(s string) string {
-	lines := slices.Collect(strings.Lines(s))
-	slices.Sort(lines[1:])
-	return strings.Join(lines, "")
 }
 
 func (n *normaliser) unlessKept(word string) func(string) string {
@@ -156,3 +146,16 @@ func (n *normaliser) numbers(s string) string {
 
 // A number stands alone between these.
 const before, after = " \t\n(=", " \t\n),.%"
+
+// inAnyOrder are the commands whose answers name several children, clones, snapshots or holds in the order of a hash that is another
+// in each pool.
+var inAnyOrder = regexp.MustCompile(`^zfs (destroy|holds|snapshot) `)
+
+// ordered is an answer with its lines in order, if the command gives them in any.
+func ordered(command, answer string) string {
+	if !inAnyOrder.MatchString(command) {
+		return answer
+	}
+	lines := slices.Sorted(strings.Lines(answer))
+	return strings.Join(lines, "")
+}

@@ -146,7 +146,7 @@ func compare(t *testing.T, s Scenario, release string, got []string, known map[s
 	t.Helper()
 	n, differing := 0, 0
 	for key, it := range s.keyed() {
-		diff := cmp.Diff(it.Answer[release], got[n])
+		diff := cmp.Diff(ordered(key, it.Answer[release]), ordered(key, got[n]))
 		n++
 		if diff == "" {
 			continue

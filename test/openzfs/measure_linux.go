@@ -15,15 +15,13 @@ import (
 // Do has a node's agent carry out a step, as the first controller would. What the step says of nodes is filled in.
 func (d *Drover) Do(ctx context.Context, n, peer *Node, s state.Step) (agent.Result, error) {
 	if peer != nil {
-		s.Peer, s.PeerAddress = d.ID(peer), d.address(peer)
+		seen, err := d.opened.Agents.Node(ctx, d.address(peer))
+		if err != nil {
+			return agent.Result{}, err
+		}
+		s.Peer, s.PeerAddress = seen.ID, d.address(peer)
 	}
 	return d.opened.Agents.Do(ctx, d.address(n), 1, s)
-}
-
-// ID is the node's id.
-func (d *Drover) ID(n *Node) state.NodeID {
-	d.t.Helper()
-	return d.Look(n).ID
 }
 
 // Look is one look of a node's agent at everything it has.

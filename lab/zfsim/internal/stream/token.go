@@ -62,7 +62,7 @@ func ParseToken(s string) (Token, error) {
 	if _, err := io.ReadFull(zr, plain); err != nil {
 		return Token{}, TokenError("decompression failed")
 	}
-	if _, err := zr.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // a Read returns it bare
+	if _, err := zr.Read(make([]byte, 1)); err != io.EOF {
 		return Token{}, TokenError("decompression failed") // its end, which the checksum may not cover, is cut
 	}
 	list, err := decodeNvlist(plain)
