@@ -4,7 +4,6 @@ package openzfs_test
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +103,7 @@ func TestAdapter(t *testing.T) {
 
 // What the stand-in is held to, OpenZFS does: the stand-in's own tests that are not of its inside, in a node.
 func TestStandInsTests(t *testing.T) {
-	if os.Getenv("DROVER_TEST_OPENZFS") != "all" {
+	if !everything() {
 		t.Skip("takes minutes; DROVER_TEST_OPENZFS=all runs it")
 	}
 	match := "^(TestTranscripts|TestSetIsAtomic|TestUserPropertyLimits|TestUntouched|TestWriteRightAfter|TestCutStreams|TestDamaged|TestEstimate|" +

@@ -25,18 +25,18 @@ import (
 var phases = []state.StepKind{state.DeleteOld, state.Replicate, state.CatchUp, state.HoldConnections, state.StopApp, state.Fence,
 	state.LastIncrement, state.ReleaseVolume, state.Promote, state.StartApp, state.Retire, state.VerifyReady, state.SetRoutes, state.Rejoin}
 
-// cutCount is how many power cuts there are: 3, or 100 with DROVER_TEST_OPENZFS=all, or as many as DROVER_TEST_OPENZFS_CUTS says.
+// cutCount is how many power cuts there are: 2, or 100 with DROVER_TEST_OPENZFS=all, or as many as DROVER_TEST_OPENZFS_CUTS says.
 func cutCount(t *testing.T) int {
-	n, all := os.Getenv("DROVER_TEST_OPENZFS_CUTS"), os.Getenv("DROVER_TEST_OPENZFS") == "all"
+	n := os.Getenv("DROVER_TEST_OPENZFS_CUTS")
 	switch count, err := strconv.Atoi(n); {
 	case n != "" && err != nil:
 		t.Fatal(err)
 	case n != "":
 		return count
-	case all:
+	case everything():
 		return 100
 	}
-	return 3
+	return 2
 }
 
 // seed is DROVER_TEST_OPENZFS_SEED, or another one each time. What is done to whom follows from it; when exactly does not.
@@ -74,7 +74,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 	}
 	t.Logf("%d power cuts in %v, %d looks; where they hit: %s", n, time.Since(begin).Round(time.Second), c.looks, c.histogram())
-	if os.Getenv("DROVER_TEST_OPENZFS") == "all" {
+	if everything() {
 		c.everywhere()
 	}
 }
