@@ -89,20 +89,23 @@ type slowToRetire struct {
 }
 
 func (a *slowToRetire) Do(_ context.Context, _ string, _ state.Term, s state.Step) (agent.Result, error) {
-	var err error
-	var r agent.Result
-	switch s.Kind {
-	case state.SetRoutes:
-		r.Gate = &state.Gate{Routes: s.Routes}
-		a.set()
-	case state.Retire:
-		err = until(a.routed)
-	default:
+	if s.Kind == state.Retire {
+		err := until(a.routed)
+		a.note(s.Kind)
+		return agent.Result{}, err
 	}
+	a.note(s.Kind) // before the other hears of it
+	if s.Kind != state.SetRoutes {
+		return agent.Result{}, nil
+	}
+	a.set()
+	return agent.Result{Gate: &state.Gate{Routes: s.Routes}}, nil
+}
+
+func (a *slowToRetire) note(k state.StepKind) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.done = append(a.done, s.Kind)
-	return r, err
+	a.done = append(a.done, k)
 }
 
 // An app that is down does not wait until its old copy is retired; but its script does, so that no other begins before.
