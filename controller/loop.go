@@ -308,6 +308,9 @@ func (l *loop) doOne(ctx context.Context, w *doer, s state.Step) error {
 		log.InfoContext(ctx, "step starts", "why", s.Why, "epoch", s.Epoch, "snapshot", s.Snapshot)
 		l.emit(Event{Kind: EventStarted, Step: s})
 	}
+	if reconcile.Missed(w.o, s) {
+		w.mem.lingering(s.App, reconcile.Lingering(w.o, s))
+	}
 	begun := time.Now()
 	stop := l.progress(ctx, w, s)
 	err := w.do(ctx, s)

@@ -143,7 +143,16 @@ func (m *memory) missed(id state.AppID, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.attempts[id]
-	m.attempts[id] = state.Attempts{Missed: a.Missed + 1, Last: now}
+	m.attempts[id] = state.Attempts{Missed: a.Missed + 1, Last: now, Users: a.Users}
+}
+
+// lingering notes who still uses a volume of an app that is given back, before its own processes are there again.
+func (m *memory) lingering(id state.AppID, users []state.User) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.attempts[id]
+	a.Users = users
+	m.attempts[id] = a
 }
 
 func (m *memory) moved(id state.AppID) {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,6 +166,9 @@ func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
 	if _, marked := a.mark(); marked {
 		return a.wait("its move to %s is paused, caught up; go on with: drover resume %s", to.Hostname, a.app.ID)
 	}
+	if who := a.stillThere(from); who != "" {
+		return a.wait("%s on %s used the app's volume even while the app was stopped, and still does: the app stays up, and moves when that process has ended", who, from.Hostname)
+	}
 	if t := a.o.Attempts[a.app.ID]; t.Missed > 0 {
 		if left := t.Last.Add(retryAfter(t.Missed)).Sub(a.now); left > 0 {
 			d, _ := a.wait("its cutover did not come about, %s so far; it is tried again in %s", plural(t.Missed, "time"), Seconds(left))
@@ -181,6 +185,18 @@ func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
 		return d, true
 	}
 	return a.hold(from, to)
+}
+
+// stillThere names a process that kept the last cutover from going on and uses a volume now: another outage would be for nothing.
+func (a *appCase) stillThere(from *state.Node) string {
+	for i := range a.vols {
+		for _, u := range a.vols[i].on(from.ID).Users {
+			if slices.ContainsFunc(a.o.Attempts[a.app.ID].Users, func(was state.User) bool { return was.PID == u.PID && was.Command == u.Command }) {
+				return fmt.Sprintf("process %d (%s)", u.PID, u.Command)
+			}
+		}
+	}
+	return ""
 }
 
 // retryAfter grows from 10 s to 10 min with the number of cutovers that went back.

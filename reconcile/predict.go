@@ -84,7 +84,22 @@ func (p *predictor) missed() {
 	if p.o.Attempts == nil {
 		p.o.Attempts = map[state.AppID]state.Attempts{}
 	}
-	p.o.Attempts[p.s.App] = state.Attempts{Missed: p.o.Attempts[p.s.App].Missed + 1, Last: p.now}
+	p.o.Attempts[p.s.App] = state.Attempts{Missed: p.o.Attempts[p.s.App].Missed + 1, Last: p.now, Users: Lingering(p.o, p.s)}
+}
+
+// Lingering returns who uses a volume of the step's app on its node in o.
+func Lingering(o *state.Observed, s state.Step) []state.User {
+	var users []state.User
+	n := o.Nodes[s.Node]
+	if n == nil {
+		return nil
+	}
+	for _, c := range n.Copies {
+		if c.Volume == s.Volume || c.Lead == s.Volume {
+			users = append(users, c.Users...)
+		}
+	}
+	return users
 }
 
 func (p *predictor) register() {

@@ -31,7 +31,7 @@ type world struct {
 	Queue       []state.QueueEntry
 	Ready       map[string]string // app -> how long it was seen ready and not yet saved
 	Down        map[string]string // app -> how long it has been stopped
-	Missed      map[string]string // app -> "2 1m": cutovers that went back, and how long ago the last one
+	Missed      map[string]string // app -> "2 1m sh": cutovers that went back, how long ago the last one, and who used the volume still
 	Past        map[string]string // app -> "stop start"
 	Gates       string            // "" for gates that lead where they should, "none" for gates without routes
 	Marathon    string            // why it is silent
@@ -378,9 +378,14 @@ func (r *worldReader) counted() {
 	}
 	for id, text := range r.w.Missed {
 		n, ago, _ := strings.Cut(text, " ")
+		ago, kept, _ := strings.Cut(ago, " ")
 		missed, err := strconv.Atoi(n)
 		r.must(err)
-		r.o.Attempts[state.AppID(id)] = state.Attempts{Missed: missed, Last: noon.Add(-r.duration(ago, ""))}
+		last := state.Attempts{Missed: missed, Last: noon.Add(-r.duration(ago, ""))}
+		if kept != "" {
+			last.Users = []state.User{{PID: 4711, Command: kept}}
+		}
+		r.o.Attempts[state.AppID(id)] = last
 	}
 	for _, dep := range r.w.Deployments {
 		d := state.Deployment{ID: dep.ID, Version: noon}

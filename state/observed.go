@@ -34,6 +34,7 @@ type Timing struct {
 type Attempts struct {
 	Missed int
 	Last   time.Time
+	Users  []User // who still used a volume of the app when the last one was given up though the app was stopped
 }
 
 // Source says when something was asked and whether it answered. A source with an error is unknown, not empty.
