@@ -5,9 +5,19 @@ import "github.com/drover-project/drover/state"
 // Limits returns what the manifests allow the streams of a node, in bytes per second. Nodes that were never seen have no id yet,
 // and so no link.
 func Limits(d *state.Desired, o *state.Observed, n *state.Node) state.Limits {
-	b := d.Cluster.Bandwidth
-	l := state.Limits{Node: nodeLimit(b, n.Hostname)}
-	for _, link := range b.Links {
+	l := ofNode(d, o, n)
+	for id, app := range d.Apps {
+		if app.Bandwidth > 0 {
+			put(&l.Apps, id, app.Bandwidth)
+		}
+	}
+	return l
+}
+
+// ofNode returns the limits of a node's streams, whatever their app.
+func ofNode(d *state.Desired, o *state.Observed, n *state.Node) state.Limits {
+	l := state.Limits{Node: nodeLimit(d, n)}
+	for _, link := range d.Cluster.Bandwidth.Links {
 		if link.From != n.Hostname {
 			continue
 		}
@@ -15,11 +25,6 @@ func Limits(d *state.Desired, o *state.Observed, n *state.Node) state.Limits {
 			if to.Hostname == link.To {
 				put(&l.Links, id, link.Limit)
 			}
-		}
-	}
-	for id, app := range d.Apps {
-		if app.Bandwidth > 0 {
-			put(&l.Apps, id, app.Bandwidth)
 		}
 	}
 	return l
@@ -32,11 +37,11 @@ func put[K comparable](m *map[K]int64, key K, value int64) {
 	(*m)[key] = value
 }
 
-func nodeLimit(b state.Bandwidth, host state.Hostname) int64 {
-	if own, ok := b.Nodes[host]; ok {
+func nodeLimit(d *state.Desired, n *state.Node) int64 {
+	if own, ok := d.Cluster.Bandwidth.Nodes[n.Hostname]; ok {
 		return own
 	}
-	return b.Node
+	return d.Cluster.Bandwidth.Node
 }
 
 // rate returns the bytes/s to count on between two nodes: what was last measured, or a guess, and no more than is allowed.
@@ -45,14 +50,9 @@ func (a *appCase) rate(from, to *state.Node) float64 {
 	if rate <= 0 {
 		rate = guessedRate
 	}
-	b := a.d.Cluster.Bandwidth
-	limits := []int64{a.app.Bandwidth, nodeLimit(b, from.Hostname), nodeLimit(b, to.Hostname)}
-	for _, l := range b.Links {
-		if l.From == from.Hostname && l.To == to.Hostname {
-			limits = append(limits, l.Limit)
-		}
-	}
-	for _, limit := range limits {
+	sends := ofNode(a.d, a.o, from)
+	sends.Apps = map[state.AppID]int64{a.app.ID: a.app.Bandwidth}
+	for _, limit := range []int64{sends.Of(a.app.ID, to.ID), nodeLimit(a.d, to)} {
 		if limit > 0 {
 			rate = min(rate, float64(limit))
 		}
