@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/drover-project/drover/state"
@@ -208,7 +207,7 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 		return nil, errorf(CodeRefused, "it was released at epoch %s, not %s", s.Release.Epoch, s.Epoch).about(c)
 	case !state.MaxEpoch(c.Epoch, f.refused, f.taken).Less(s.Epoch):
 		return nil, errorf(CodeRefused, "epoch %s is not above what it has been (%s, %s) and has sworn off (%s)", s.Epoch, c.Epoch, f.taken, f.refused).about(c)
-	case c.Receiving || halfReceived(c):
+	case c.Receiving || c.IsHalf():
 		return nil, errorf(CodeBusy, "it is still receiving").about(c)
 	case follows(s) && (f.lead == nil || f.lead.Role != state.Primary || f.lead.Epoch != s.Epoch):
 		return nil, errorf(CodeRefused, "it follows volume %s, which is not primary at %s here", s.Lead, s.Epoch).about(c)
@@ -225,11 +224,6 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 		return nil, err
 	}
 	return &change{role: state.Primary, epoch: s.Epoch}, nil
-}
-
-// halfReceived reports whether a stream into the copy or one of its children was cut.
-func halfReceived(c *state.Copy) bool {
-	return slices.ContainsFunc(c.Parts(), func(p *state.Copy) bool { return p.ResumeToken != "" })
 }
 
 // swearOff says whether the node may refuse the step's epoch for ever: only if no copy of the volume here can have had it.
@@ -420,7 +414,7 @@ func deletable(c *state.Copy, s state.Step, f facts, peer *state.Copy) *Error {
 		return errorf(CodeRefused, "its grace is %s, of which %s are served", s.Grace, c.GraceServed).about(c)
 	case c.Written != 0:
 		return errorf(CodeRefused, "%d bytes were written since its snapshot %s, which the primary does not have", c.Written, c.Newest().Name).about(c)
-	case c.Receiving || halfReceived(c):
+	case c.Receiving || c.IsHalf():
 		return errorf(CodeRefused, "it holds a half-received stream").about(c)
 	}
 	if err := unused(c, f); err != nil {

@@ -110,7 +110,7 @@ func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 		if !dst.Complete(src) {
 			return a.sendTo(&a.vols[i], from, to, state.LastIncrement, src.Newest().Name, epoch)
 		}
-		if isHalf(dst) {
+		if dst.IsHalf() {
 			return a.dropHalf(&a.vols[i], to)
 		}
 	}

@@ -90,7 +90,7 @@ func (a *appCase) copyTo(vc *volumeCase, from, to *state.Node) (state.Decision, 
 		return a.rejoin(vc, src, dst, to, from)
 	case dst.Role != state.Standby:
 		return a.stall("volume %s on %s is %s at epoch %s while %s is primary: nothing is touched", vc.want.Name, to.Hostname, dst.Role, dst.Epoch, from.Hostname)
-	case isHalf(dst):
+	case dst.IsHalf():
 		return a.sendTo(vc, from, to, state.Resume, pending, epoch)
 	case dst.Receiving && unsentRound(src, dst, epoch) != "":
 		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
@@ -104,11 +104,6 @@ func (a *appCase) copyTo(vc *volumeCase, from, to *state.Node) (state.Decision, 
 		return a.sendTo(vc, from, to, state.CatchUp, pending, epoch)
 	}
 	return state.Decision{}, false
-}
-
-func isHalf(c *state.Copy) bool {
-	token, _ := halfReceived(c)
-	return token != ""
 }
 
 // rejoin makes an old copy the standby of a move back, if what it has is also on the primary; its snapshots are the base. Tools that
@@ -127,8 +122,9 @@ func (a *appCase) setAside(vc *volumeCase, dst *state.Copy, at *state.Node, why 
 		Dataset: dst.Dataset, Why: why + "; it is renamed, not destroyed"})
 }
 
-// diverged reports whether a standby, or an old copy that is to be one, cannot take an increment from its source. Snapshots that somebody took on it are no obstacle as
-// long as nothing was written: OpenZFS takes a stream onto any snapshot that it has. Only a raw stream wants its base to be the newest.
+// diverged reports whether a standby, or an old copy that is to be one, cannot take an increment from its source. Snapshots that
+// somebody took on it are no obstacle as long as nothing was written: OpenZFS takes a stream onto any snapshot that it has. Only a
+// raw stream wants its base to be the newest.
 func diverged(src, dst *state.Copy) bool {
 	base := common(src, dst)
 	return base == nil || dst.ChangedSince(base.GUID) || src.Encrypted && dst.Newest().GUID != base.GUID
@@ -145,8 +141,8 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 	switch {
 	case dst == nil:
 		s.Why = string(to.Hostname) + " has no copy"
-	case isHalf(dst):
-		s.Token, _ = halfReceived(dst)
+	case dst.IsHalf():
+		s.Token, _ = dst.HalfReceived()
 		s.Bytes, s.Why = max(src.Used-dst.Used, 0), "a stream was cut; it goes on where it was"
 	default:
 		if base := common(src, dst); base != nil {

@@ -127,7 +127,7 @@ func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.No
 	switch dst := vc.on(to.ID); {
 	case dst.Receiving:
 		return a.wait("a stream of volume %s still arrives at %s; it is promoted when that has ended", vc.want.Name, to.Hostname)
-	case isHalf(dst):
+	case dst.IsHalf():
 		return a.dropHalf(vc, to)
 	}
 	return a.promote(vc, r, to)
@@ -136,7 +136,7 @@ func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.No
 // dropHalf drops what is left of a stream that was cut, in a copy that has everything without it.
 func (a *appCase) dropHalf(vc *volumeCase, at *state.Node) (state.Decision, bool) {
 	dst := vc.on(at.ID)
-	token, path := halfReceived(dst)
+	token, path := dst.HalfReceived()
 	return a.do(state.Step{Kind: state.AbortRecv, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: at.ID, Expect: expect(dst), Token: token, Child: path,
 		Outage: true, Why: "it has everything without the rest of a stream that was cut"})
 }

@@ -28,16 +28,6 @@ func delta(src, dst *state.Copy) int64 {
 	return total
 }
 
-// halfReceived returns the resume token of a part of a copy and which part it is of; "" if no stream into it was cut.
-func halfReceived(c *state.Copy) (token, path string) {
-	for _, path := range c.Paths() {
-		if token := c.Part(path).ResumeToken; token != "" {
-			return token, path
-		}
-	}
-	return "", ""
-}
-
 // misfit returns a child of a standby that an increment does not fit on, or that its source does not have any more, and why. A
 // move does not wait for a person because of it: it is renamed out of the tree, and what should be there is sent afresh.
 func misfit(src, dst *state.Copy) (path, why string) {

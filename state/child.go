@@ -83,6 +83,22 @@ func (c *Copy) Parts() []*Copy {
 	return parts
 }
 
+// HalfReceived returns the resume token of a part of the copy, and which part it is of; "" if no stream into it was cut.
+func (c *Copy) HalfReceived() (token, path string) {
+	for _, path := range c.Paths() {
+		if token := c.Part(path).ResumeToken; token != "" {
+			return token, path
+		}
+	}
+	return "", ""
+}
+
+// IsHalf reports whether a stream into the copy or one of its children was cut.
+func (c *Copy) IsHalf() bool {
+	token, _ := c.HalfReceived()
+	return token != ""
+}
+
 // Below is a digest of the children and of what is in them, by the guid of the newest snapshot of each: two copies with the same
 // newest snapshot and the same Below hold the same data. It is "" for a copy without children.
 func (c *Copy) Below() string {
