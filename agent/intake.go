@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -36,9 +37,8 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 		return
 	}
 	v.ring = ring
-	log := v.a.log.With("volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
 	if v.line == nil {
-		log.Info("receive starts")
+		v.log().Info("receive starts")
 	}
 	began := time.Now()
 	in := stream.NewReader(&limitedReader{ctx: ctx, r: buffered(rw.Reader, conn), limit: v.a.limits.receiving()})
@@ -46,13 +46,18 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 	err = receive(ctx, in, conn)
 	still()
 	if v.line.unused() {
-		log.Debug("line closed", "took", time.Since(began), "err", err)
+		v.log().Debug("line closed", "took", time.Since(began), "err", err)
 	} else {
-		log.Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
+		v.log().Info("receive ends", "took", time.Since(began), "bytes", in.Count(), "err", err)
 	}
 	if err := v.reply(conn, err); err != nil && !v.line.unused() {
-		log.Warn("sender did not wait for the reply", "err", err)
+		v.log().Warn("sender did not wait for the reply", "err", err)
 	}
+}
+
+// log says of each line which stream it is about. On a line the guid is known only once the stream begins.
+func (v *receiver) log() *slog.Logger {
+	return v.a.log.With("volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
 }
 
 // beatEvery is how often a sender hears how its stream is doing at the target.

@@ -120,8 +120,8 @@ func (v *receiver) announced(in *stream.Reader) ([]byte, error) {
 	if err := v.line.begin(); err != nil {
 		return nil, err
 	}
-	v.a.log.Info("receive starts", "volume", v.q.Volume, "from", v.q.From, "guid", v.q.To, "node", v.a.o.Hostname)
 	v.q.To = state.GUID(binary.BigEndian.Uint64(b[:]))
+	v.log().Info("receive starts")
 	if v.q.To == 0 || v.c.Find(v.q.To) != nil {
 		return nil, errorf(CodeUnexpected, "snapshot %s is there already", v.q.To).about(v.c)
 	}

@@ -36,7 +36,8 @@ func readReply(conn io.Reader, pulse func(stream.Pulse)) receiveReply {
 	return reply
 }
 
-// pump runs `zfs send` into the target's agent, over the line that is open already or else on a connection of its own. zfs is started first: it reads ahead into its pipe while the target checks.
+// pump runs `zfs send` into the target's agent, over the line that is open already or else on a connection of its own. zfs is
+// started first: it reads ahead into its pipe while the target checks.
 func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
 	if reply, ok := t.overLine(ctx, out, q); ok {
 		return reply, nil

@@ -14,9 +14,9 @@ import (
 	"github.com/drover-project/drover/state"
 )
 
-// Copies returns every copy on the pool of root, by name: the file systems with a local drover:volume, with all that is below each. It takes four
-// commands however many there are (as long as their names fit on a command line): which there are, their properties, their
-// snapshots, the holds of those that have any. The four are not one moment; a copy that a step depends on is read again by
+// Copies returns every copy on the pool of root, by name: the file systems with a local drover:volume, with all that is below
+// each. It takes four commands however many there are (as long as their names fit on a command line): which there are, their
+// properties, their snapshots, the holds of those that have any. The four are not one moment; a copy that a step depends on is read again by
 // [ZFS.Copy], under its lock.
 //
 // A copy whose drover: properties cannot be read has no Role, and the returned error is ErrBadProperty and says why for
