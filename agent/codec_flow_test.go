@@ -32,15 +32,9 @@ func TestWhatIsCompressedOnItsWay(t *testing.T) {
 // A target says which codecs it understands, and takes a stream that is encoded by one of them.
 func TestEncodedStreamIsReceived(t *testing.T) {
 	h := pair(t)
-	h.from.zfs("snapshot", "tank/drover/tododata@s")
-	whole, err := h.from.machine.Run("zfs", "send", "-L", "-c", "-e", "tank/drover/tododata@s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := h.from.copy(h.v)
-	q := receiveRequest{Volume: h.v.name, UUID: h.v.uuid, Lead: h.v.lead, From: h.from.id(), Epoch: c.Epoch, To: c.Newest().GUID, SendFlags: sendFlags}
+	whole, q := h.offered()
 	s := h.from.sender()
-	err = s.give(h.to, q, func(w io.WriteCloser) {
+	err := s.give(h.to, q, func(w io.WriteCloser) {
 		if got := w.(*outConn).codecs; !slices.Equal(got, stream.ParseCodecs(stream.Understood())) || len(got) == 0 {
 			t.Errorf("the target understands %v", got)
 		}

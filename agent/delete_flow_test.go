@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"bufio"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,39 +69,12 @@ func (h handover) deleteUnderUsers(del state.Step) {
 	t.Helper()
 	h.from.zfs("mount", home)
 	h.from.zfs("mount", home+"/logs")
-	end := h.from.stand(filepath.Join(h.from.copy(h.v).Mountpoint, "logs"))
+	end := h.from.process(filepath.Join(h.from.copy(h.v).Mountpoint, "logs"), "")
 	if _, err := h.from.try(del); !isKind(err, ErrBusy) || !strings.Contains(err.Error(), "it is used by") {
 		t.Errorf("under a user: %v", err)
 	}
 	end()
 	h.from.zfs("unmount", home)
-}
-
-// stand runs a process that stands in a folder, until the returned function is called.
-func (n *node) stand(dir string) (end func()) {
-	n.t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", "echo ready; read x || :")
-	cmd.Dir = dir
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		n.t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		n.t.Fatal(err)
-	}
-	return func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			n.t.Error(err)
-		}
-	}
 }
 
 // deleteWritten: somebody wrote to the old copy of a child.

@@ -242,16 +242,24 @@ func (s sender) give(to *node, q receiveRequest, f func(io.WriteCloser)) error {
 	return nil
 }
 
-func TestBadStreamsAreRefused(t *testing.T) {
-	h := pair(t)
-	s := h.from.sender()
+// offered is a whole stream of the source's first snapshot, and how it is offered.
+func (h handover) offered() (whole string, q receiveRequest) {
+	t := h.from.t
+	t.Helper()
 	h.from.zfs("snapshot", "tank/drover/tododata@s")
 	whole, err := h.from.machine.Run("zfs", "send", "-L", "-c", "-e", "tank/drover/tododata@s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := h.from.copy(h.v)
-	good := receiveRequest{Volume: h.v.name, UUID: h.v.uuid, Lead: h.v.lead, From: h.from.id(), Epoch: c.Epoch, To: c.Newest().GUID, SendFlags: sendFlags}
+	q = receiveRequest{Volume: h.v.name, UUID: h.v.uuid, Lead: h.v.lead, From: h.from.id(), Epoch: c.Epoch, To: c.Newest().GUID, SendFlags: sendFlags}
+	return whole, q
+}
+
+func TestBadStreamsAreRefused(t *testing.T) {
+	h := pair(t)
+	s := h.from.sender()
+	whole, good := h.offered()
 	write := func(conn io.WriteCloser, b string) *stream.Writer {
 		w := stream.NewWriter(conn)
 		io.WriteString(w, b) // the target may have hung up

@@ -14,8 +14,14 @@ import (
 // app starts a process that works in the volume's folder, until its input is closed.
 func (n *node) app(v volume) (end func()) {
 	n.t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", "exec 5>>log; echo ready; read x")
-	cmd.Dir = filepath.Join(n.copy(v).Mountpoint, dataFolder)
+	return n.process(filepath.Join(n.copy(v).Mountpoint, dataFolder), "exec 5>>log; ")
+}
+
+// process runs a shell in a folder until the returned function is called. It is ready when first has been done.
+func (n *node) process(dir, first string) (end func()) {
+	n.t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", first+"echo ready; read x || :")
+	cmd.Dir = dir
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		n.t.Fatal(err)
@@ -33,7 +39,7 @@ func (n *node) app(v volume) (end func()) {
 	return func() {
 		in.Close()
 		if err := cmd.Wait(); err != nil {
-			n.t.Logf("app: %v", err) // it reads the end of its input
+			n.t.Error(err)
 		}
 	}
 }

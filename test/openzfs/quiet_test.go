@@ -100,13 +100,19 @@ func blocks(w *world) {
 	a.nothingLost(2)
 }
 
+// caughtUp brings a settled app's move to the point before its cutover, and has it wait there.
+func (a *app) caughtUp(node string) {
+	a.Helper()
+	a.settled()
+	a.pause()
+	a.want(node)
+	a.says("paused, caught up")
+}
+
 // Snapshots and holds of others, on both sides, are left alone and are in nobody's way.
 func foreign(w *world) {
 	a := w.scribe("foreign", "log", "", "")
-	a.settled()
-	a.pause()
-	a.want("node2")
-	a.says("paused, caught up")
+	a.caughtUp("node2")
 	for _, n := range []string{"node1", "node2"} {
 		a.node(n).Sh("zfs snapshot " + a.dataset() + "@autosnap_" + n + "\n" +
 			"for s in $(zfs list -H -d 1 -t snapshot -o name " + a.dataset() + "); do zfs hold mine $s; done")
@@ -125,10 +131,7 @@ func foreign(w *world) {
 // Somebody makes the standby writable and writes to it. Nothing of that reaches the app, and the move goes on.
 func writableStandby(w *world) {
 	a := w.scribe("writable", "log", "", "")
-	a.settled()
-	a.pause()
-	a.want("node2")
-	a.says("paused, caught up")
+	a.caughtUp("node2")
 	a.node("node2").Sh("zfs set readonly=off " + a.dataset() + " && zfs mount " + a.dataset() +
 		" && echo stray >" + a.dir() + "/stray && zfs unmount " + a.dataset())
 	a.resume()
