@@ -18,9 +18,9 @@ func TestWhatIsCompressedOnItsWay(t *testing.T) {
 		want bool
 	}{
 		"plain blocks":      {&state.Copy{}, true},
-		"compressed blocks": {&state.Copy{Compressed: true}, false},
-		"encrypted blocks":  {&state.Copy{Encrypted: true}, false},
-		"a child's blocks":  {(&state.Copy{Children: []state.Child{{Path: "logs", Compressed: true}}}).Part("logs"), false},
+		"compressed blocks": {&state.Copy{Filesystem: state.Filesystem{Compressed: true}}, false},
+		"encrypted blocks":  {&state.Copy{Filesystem: state.Filesystem{Encrypted: true}}, false},
+		"a child's blocks":  {(&state.Copy{Children: []state.Child{{Path: "logs", Filesystem: state.Filesystem{Compressed: true}}}}).Part("logs"), false},
 		"nothing":           {nil, false},
 	} {
 		if got := compressible(c.part); got != c.want {

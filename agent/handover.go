@@ -97,10 +97,10 @@ func unchangedBelow(c *state.Copy, below string) *Error {
 	for i := range c.Children {
 		d := &c.Children[i]
 		switch {
-		case len(d.Snapshots) == 0:
+		case d.Newest() == nil:
 			return errorf(CodeRefused, "%s/%s has no snapshot", c.Dataset, d.Path).about(c)
 		case d.Written != 0:
-			return errorf(CodeRefused, "%d bytes were written to %s/%s since its snapshot %s", d.Written, c.Dataset, d.Path, d.Snapshots[len(d.Snapshots)-1].Name).about(c)
+			return errorf(CodeRefused, "%d bytes were written to %s/%s since its snapshot %s", d.Written, c.Dataset, d.Path, d.Newest().Name).about(c)
 		}
 	}
 	if c.Below() != below {

@@ -29,8 +29,8 @@ type row struct {
 
 // base is a copy in a role, with one snapshot and nothing written since.
 func base(r state.Role, e state.Epoch) state.Copy {
-	return state.Copy{Dataset: "tank/drover/v", Volume: "v", UUID: "u", Role: r, Epoch: e, Readonly: r != state.Primary,
-		Snapshots: []state.Snapshot{{Name: "s1", GUID: 11}, {Name: "s2", GUID: 12}}}
+	return state.Copy{Dataset: "tank/drover/v", Volume: "v", UUID: "u", Role: r, Epoch: e, Filesystem: state.Filesystem{Readonly: r != state.Primary,
+		Snapshots: []state.Snapshot{{Name: "s1", GUID: 11}, {Name: "s2", GUID: 12}}}}
 }
 
 func given(c state.Copy, r state.Release) state.Copy {

@@ -9,7 +9,7 @@ import (
 
 // history makes a copy with one snapshot per letter; a letter is a guid.
 func history(letters, token string) *state.Copy {
-	c := &state.Copy{Dataset: "tank/drover/v", ResumeToken: token}
+	c := &state.Copy{Dataset: "tank/drover/v", Filesystem: state.Filesystem{ResumeToken: token}}
 	for i, l := range letters {
 		c.Snapshots = append(c.Snapshots, state.Snapshot{Name: string(l), GUID: state.GUID(l), Txg: uint64(i + 1)})
 	}

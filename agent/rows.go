@@ -196,8 +196,7 @@ func (v *visit) promote(ctx context.Context) error {
 	}
 	v.c.Newest().Held = true
 	for i := range v.c.Children {
-		d := &v.c.Children[i]
-		d.Snapshots[len(d.Snapshots)-1].Held = true // the row has seen that it has one
+		v.c.Children[i].Newest().Held = true // the row has seen that it has one
 	}
 	return nil
 }

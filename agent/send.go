@@ -231,7 +231,7 @@ func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error
 // nothing about children.
 func (t *transfer) firstLook(ctx context.Context) error {
 	if len(t.c.Children) == 0 && t.s.Base != 0 && t.s.Token == "" && t.c.Find(t.s.Base) != nil {
-		t.dst = &state.Copy{UUID: t.s.UUID, Role: state.Standby, Snapshots: []state.Snapshot{{GUID: t.s.Base}}}
+		t.dst = &state.Copy{UUID: t.s.UUID, Role: state.Standby, Filesystem: state.Filesystem{Snapshots: []state.Snapshot{{GUID: t.s.Base}}}}
 		return nil
 	}
 	return t.ask(ctx)

@@ -16,11 +16,11 @@ import (
 func withChildren(role state.Role) *state.Copy {
 	readonly := role != state.Primary
 	child := func(path string, guid state.GUID) state.Child {
-		return state.Child{Path: path, Readonly: readonly, Mountpoint: "/v/" + path, Properties: map[string]string{"canmount": "noauto"},
-			Snapshots: []state.Snapshot{{Name: "final", GUID: guid}}}
+		return state.Child{Path: path, Filesystem: state.Filesystem{Readonly: readonly, Mountpoint: "/v/" + path, Properties: map[string]string{"canmount": "noauto"},
+			Snapshots: []state.Snapshot{{Name: "final", GUID: guid}}}}
 	}
-	return &state.Copy{Dataset: "tank/v", Volume: "v", UUID: "u", Role: role, Epoch: ep(0, 1), Readonly: readonly, Mountpoint: "/v",
-		Snapshots: []state.Snapshot{{Name: "final", GUID: 1}}, Children: []state.Child{child("a", 2), child("a/b", 3)}}
+	return &state.Copy{Dataset: "tank/v", Volume: "v", UUID: "u", Role: role, Epoch: ep(0, 1), Filesystem: state.Filesystem{Readonly: readonly, Mountpoint: "/v",
+		Snapshots: []state.Snapshot{{Name: "final", GUID: 1}}}, Children: []state.Child{child("a", 2), child("a/b", 3)}}
 }
 
 func stepFor(c *state.Copy) state.Step {
@@ -121,7 +121,7 @@ func TestWhatAPartTakesOver(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	dst := &state.Copy{Properties: map[string]string{"recordsize": "8192", "xattr": "sa", "sharenfs": "off", "mountpoint": "/v"}, Limits: map[string]string{"quota": "8"}}
+	dst := &state.Copy{Filesystem: state.Filesystem{Properties: map[string]string{"recordsize": "8192", "xattr": "sa", "sharenfs": "off", "mountpoint": "/v"}, Limits: map[string]string{"quota": "8"}}}
 	set, inherit := root.differing(dst, "", "/v")
 	if want := map[string]string{"recordsize": "16384", zfs.PropLimits: "quota=9"}; !maps.Equal(set, want) || !slices.Equal(inherit, []string{"xattr"}) {
 		t.Errorf("set %v, inherit %v", set, inherit)

@@ -162,7 +162,7 @@ func (v *visit) claimable(ctx context.Context, dataset string, known zfs.Facts) 
 	if err != nil {
 		return err
 	}
-	whole := state.Copy{Dataset: dataset, Mountpoint: known.Mountpoint, Origin: strings.Trim(known.Origin, "-"), Children: children}
+	whole := state.Copy{Dataset: dataset, Filesystem: state.Filesystem{Mountpoint: known.Mountpoint, Origin: strings.Trim(known.Origin, "-")}, Children: children}
 	if why := whole.Unmovable(); why != "" {
 		return errorf(CodeRefused, "dataset %s cannot be adopted: %s", dataset, why)
 	}

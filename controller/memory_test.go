@@ -32,7 +32,7 @@ func (s *scene) on(node string, n uint64) *state.Observed {
 		Mesos:    state.Mesos{Source: answered, Agents: []state.MesosAgent{{ID: "a", Hostname: host, Active: true}}},
 		Register: state.Register{Source: answered, Births: map[state.VolumeName]state.Birth{"data": {Volume: "data", UUID: "u", Created: true}}},
 		Nodes: map[state.NodeID]*state.Node{state.NodeID(node): {Source: answered, ID: state.NodeID(node), Hostname: host,
-			Copies: []state.Copy{{Volume: "data", UUID: "u", Role: state.Primary, Epoch: state.Epoch{N: n}, Mounted: true}}}},
+			Copies: []state.Copy{{Volume: "data", UUID: "u", Role: state.Primary, Epoch: state.Epoch{N: n}, Filesystem: state.Filesystem{Mounted: true}}}}},
 	}
 }
 

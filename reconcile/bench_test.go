@@ -42,7 +42,8 @@ func addApp(d *state.Desired, o *state.Observed, i int, at state.NodeID, move bo
 		d.Volumes[v] = state.Volume{Name: v, Quota: 10 << 30, Reclaim: state.Retain, Properties: map[string]string{"recordsize": "16K"}}
 		o.Register.Births[v] = state.Birth{Volume: v, UUID: uuidOf(string(v)), Node: at, Created: true}
 		n.Copies = append(n.Copies, state.Copy{Dataset: "tank/drover/" + string(v), Volume: v, UUID: uuidOf(string(v)), Role: state.Primary, Epoch: firstEpoch, Lead: app.Volumes[0].Volume,
-			Mounted: true, Mountpoint: "/drover/" + string(v), Used: 1 << 30, Referenced: 1 << 30, Quota: 10 << 30, Reclaim: state.Retain, Properties: map[string]string{"recordsize": "16K"}})
+			Quota: 10 << 30, Reclaim: state.Retain, Filesystem: state.Filesystem{
+				Mounted: true, Mountpoint: "/drover/" + string(v), Used: 1 << 30, Referenced: 1 << 30, Properties: map[string]string{"recordsize": "16K"}}})
 		n.Datasets = append(n.Datasets, "tank/drover/"+string(v))
 		p.mounts = append(p.mounts, "/drover/"+string(v))
 	}

@@ -101,7 +101,7 @@ func modelStart(d *state.Desired) *state.Observed {
 		o.Nodes[id] = &state.Node{Source: answered(""), ID: id, Hostname: state.Hostname(id), Root: "tank", Mounts: "/m", Pool: state.Pool{Health: "ONLINE", Free: 1 << 40}}
 		o.Mesos.Agents = append(o.Mesos.Agents, state.MesosAgent{ID: string(id), Hostname: state.Hostname(id), Active: true, Free: state.Resources{CPUs: 4, Mem: 4096, Ports: 10}})
 	}
-	o.Nodes["n1"].Copies = []state.Copy{{Dataset: "tank/v", Volume: "v", UUID: "u", Role: state.Primary, Epoch: firstEpoch, Lead: "v", Mounted: true, Mountpoint: "/m/v", Reclaim: state.Retain}}
+	o.Nodes["n1"].Copies = []state.Copy{{Dataset: "tank/v", Volume: "v", UUID: "u", Role: state.Primary, Epoch: firstEpoch, Lead: "v", Filesystem: state.Filesystem{Mounted: true, Mountpoint: "/m/v"}, Reclaim: state.Retain}}
 	for {
 		s := NextFor(d, o, noon, "/a").Step
 		if s == nil {

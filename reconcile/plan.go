@@ -219,12 +219,8 @@ func Clone(o *state.Observed) *state.Observed {
 	c.ReadyFor, c.DownFor, c.Attempts = cloneMap(o.ReadyFor), cloneMap(o.DownFor), cloneMap(o.Attempts)
 	c.Nodes = cloneEach(o.Nodes)
 	for _, n := range c.Nodes {
-		n.Copies, n.Datasets, n.Refused = slices.Clone(n.Copies), slices.Clone(n.Datasets), cloneMap(n.Refused)
+		n.Copies, n.Datasets, n.Refused = cloneCopies(n.Copies), slices.Clone(n.Datasets), cloneMap(n.Refused)
 		n.Gate.Routes = slices.Clone(n.Gate.Routes)
-		for i := range n.Copies {
-			n.Copies[i].Snapshots = slices.Clone(n.Copies[i].Snapshots)
-			n.Copies[i].Properties, n.Copies[i].Children = cloneMap(n.Copies[i].Properties), cloneChildren(n.Copies[i].Children)
-		}
 	}
 	return &c
 }

@@ -116,8 +116,8 @@ func (p *predictor) register() {
 func (p *predictor) create() {
 	n := p.o.Nodes[p.s.Node]
 	n.Copies = append(n.Copies, state.Copy{Dataset: p.s.Dataset, Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Primary, Epoch: p.s.Epoch,
-		Lead: p.s.Lead, Mounted: true, Mountpoint: n.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: p.s.Reclaim,
-		Properties: cloneMap(p.s.Properties)})
+		Lead: p.s.Lead, Quota: p.s.Quota, Reclaim: p.s.Reclaim,
+		Filesystem: state.Filesystem{Mounted: true, Mountpoint: n.Mounts + "/" + string(p.s.Volume), Properties: cloneMap(p.s.Properties)}})
 	if !contains(n.Datasets, p.s.Dataset) {
 		n.Datasets = append(n.Datasets, p.s.Dataset)
 	}
@@ -184,26 +184,25 @@ func (p *predictor) remove() {
 
 // snapshot takes a snapshot of a copy and its children if there is none of that name.
 func (p *predictor) snapshot(c *state.Copy, name string) {
-	p.add(&c.Snapshots, name, "", &c.Written, c.Referenced)
+	p.add(&c.Filesystem, name, "")
 	for i := range c.Children {
-		d := &c.Children[i]
-		p.add(&d.Snapshots, name, "/"+d.Path, &d.Written, d.Referenced)
+		p.add(&c.Children[i].Filesystem, name, "/"+c.Children[i].Path)
 	}
 }
 
 // add takes a snapshot of one dataset. Its guid is made up, the same for the same name.
-func (p *predictor) add(snapshots *[]state.Snapshot, name, path string, written *int64, referenced int64) {
-	if slices.ContainsFunc(*snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
+func (p *predictor) add(f *state.Filesystem, name, path string) {
+	if slices.ContainsFunc(f.Snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
 		return
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s%s@%s", p.s.UUID, path, name)
-	bytes := *written
-	if len(*snapshots) == 0 {
-		bytes = referenced
+	bytes := f.Written
+	if len(f.Snapshots) == 0 {
+		bytes = f.Referenced
 	}
-	*snapshots = append(*snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: bytes, Held: true})
-	*written = 0
+	f.Snapshots = append(f.Snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: bytes, Held: true})
+	f.Written = 0
 }
 
 func (p *predictor) send() {
@@ -218,9 +217,9 @@ func (p *predictor) send() {
 	dst := p.copy(p.s.Peer)
 	if dst == nil {
 		to.Copies = append(to.Copies, state.Copy{Dataset: to.Root + "/" + string(p.s.Volume), Volume: p.s.Volume, UUID: p.s.UUID, Role: state.Standby,
-			Epoch: src.Epoch, Lead: p.s.Lead, Readonly: true, Mountpoint: to.Mounts + "/" + string(p.s.Volume), Quota: p.s.Quota, Reclaim: src.Reclaim,
-			Properties: cloneMap(p.s.Properties), SyncOff: src.SyncOff, Encrypted: src.Encrypted, KeyMissing: src.Encrypted,
-			Limits: limits(src.Properties, "")})
+			Epoch: src.Epoch, Lead: p.s.Lead, Quota: p.s.Quota, Reclaim: src.Reclaim, SyncOff: src.SyncOff,
+			Filesystem: state.Filesystem{Readonly: true, Mountpoint: to.Mounts + "/" + string(p.s.Volume), Properties: cloneMap(p.s.Properties),
+				Encrypted: src.Encrypted, KeyMissing: src.Encrypted, Limits: limits(src.Properties, "")}})
 		dst = &to.Copies[len(to.Copies)-1]
 		to.Datasets = append(to.Datasets, dst.Dataset)
 	}

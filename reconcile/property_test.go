@@ -123,9 +123,9 @@ var snapshotNames = []string{"drover-0.2-0", "drover-0.2-1", "drover-0.2-final",
 func anyCopy(t *rapid.T, v state.VolumeName) state.Copy {
 	uuid := anyUUID(t, v)
 	c := state.Copy{Dataset: "tank/drover/" + string(v), Volume: v, UUID: uuid, Epoch: anyEpoch(t), Lead: one[state.VolumeName](t, "lead", "a1", "b1", "b1", "b2", ""),
-		Role: one(t, "role", state.Primary, state.Fenced, state.Released, state.Retired, state.Standby, state.Standby),
-		Used: one[int64](t, "used", 0, 10, 100), Referenced: one[int64](t, "referenced", 10, 100), Written: one[int64](t, "written", 0, 0, 5, 1<<30),
-		Quota: one[int64](t, "quota", 0, 500), Reclaim: state.Retain, GraceServed: one(t, "served", 0, hour), Receiving: rarely(t, "receiving", 20)}
+		Role:       one(t, "role", state.Primary, state.Fenced, state.Released, state.Retired, state.Standby, state.Standby),
+		Filesystem: state.Filesystem{Used: one[int64](t, "used", 0, 10, 100), Referenced: one[int64](t, "referenced", 10, 100), Written: one[int64](t, "written", 0, 0, 5, 1<<30)},
+		Quota:      one[int64](t, "quota", 0, 500), Reclaim: state.Retain, GraceServed: one(t, "served", 0, hour), Receiving: rarely(t, "receiving", 20)}
 	c.Readonly = c.Role != state.Primary
 	c.Mounted = c.Role == state.Primary && !rarely(t, "unmounted", 5)
 	from := rapid.IntRange(0, len(snapshotNames)).Draw(t, "from")

@@ -119,11 +119,19 @@ func limited(c *state.Copy) bool {
 	return slices.ContainsFunc(c.Parts(), func(p *state.Copy) bool { return len(p.Limits) > 0 })
 }
 
-// cloneChildren copies children so deep that Predict can change them.
-func cloneChildren(children []state.Child) []state.Child {
-	out := slices.Clone(children)
+// cloneCopies copies copies so deep that Predict can change them.
+func cloneCopies(copies []state.Copy) []state.Copy {
+	deep := func(f *state.Filesystem) {
+		f.Snapshots, f.Properties, f.Limits = slices.Clone(f.Snapshots), maps.Clone(f.Properties), maps.Clone(f.Limits)
+	}
+	out := slices.Clone(copies)
 	for i := range out {
-		out[i].Snapshots, out[i].Properties, out[i].Limits = slices.Clone(out[i].Snapshots), maps.Clone(out[i].Properties), maps.Clone(out[i].Limits)
+		c := &out[i]
+		deep(&c.Filesystem)
+		c.Children = slices.Clone(c.Children)
+		for j := range c.Children {
+			deep(&c.Children[j].Filesystem)
+		}
 	}
 	return out
 }

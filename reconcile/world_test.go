@@ -217,8 +217,8 @@ func (r *worldReader) copy(n *state.Node, text string) state.Copy {
 	epoch, err := state.ParseEpoch(words[2])
 	r.must(err)
 	c := state.Copy{Dataset: n.Root + "/" + words[0], Volume: state.VolumeName(words[0]), UUID: uuidOf(words[0]), Role: state.Role(words[1]), Epoch: epoch,
-		Lead: r.leadOf(words[0]), Mountpoint: n.Mounts + "/" + words[0], Quota: want.Quota, Reclaim: cmp.Or(want.Reclaim, state.Retain),
-		Properties: maps.Clone(want.Properties)}
+		Lead: r.leadOf(words[0]), Quota: want.Quota, Reclaim: cmp.Or(want.Reclaim, state.Retain),
+		Filesystem: state.Filesystem{Mountpoint: n.Mounts + "/" + words[0], Properties: maps.Clone(want.Properties)}}
 	if c.Properties == nil {
 		c.Properties = map[string]string{}
 	}
@@ -280,7 +280,7 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 // child reads "below=logs,2GiB,quota=1024,unsent,device": a child with the snapshots that stand before it, or without the newest one,
 // or with none if it is new.
 func (r *worldReader) child(c *state.Copy, words []string) state.Child {
-	d := state.Child{Path: words[0], Readonly: c.Readonly, Mounted: c.Mounted, Mountpoint: c.Mountpoint + "/" + words[0], Properties: map[string]string{}}
+	d := state.Child{Path: words[0], Filesystem: state.Filesystem{Readonly: c.Readonly, Mounted: c.Mounted, Mountpoint: c.Mountpoint + "/" + words[0], Properties: map[string]string{}}}
 	for _, s := range c.Snapshots {
 		s.GUID = guidOf(c.UUID+state.UUID("/"+d.Path), s.Name)
 		d.Snapshots = append(d.Snapshots, s)

@@ -11,24 +11,10 @@ import (
 // Child is a dataset below a copy's own. It is no copy: it travels, is fenced, committed, kept and deleted with the copy, and
 // the copy's role and epoch are its own. It inherits readonly, so that one change of the copy changes all.
 type Child struct {
-	Path        string     // below the copy's dataset, such as "logs" or "logs/old"
-	Device      bool       // a ZFS volume, not a file system: it cannot travel, and nothing else is known of it
-	Claims      VolumeName // it says that it is a copy of this volume itself; "" as it should be
-	Origin      string     // the snapshot that it is a clone of, or ""
-	Readonly    bool
-	Mounted     bool
-	Mountpoint  string
-	Snapshots   []Snapshot // oldest first
-	Written     int64      // bytes since the newest snapshot
-	Used        int64      // bytes, snapshots included, what is below it too
-	Referenced  int64      // bytes of the live data
-	Properties  map[string]string
-	Limits      map[string]string // quotas and reservations that it gets when it is promoted
-	ResumeToken string
-	Encrypted   bool
-	KeyMissing  bool
-	Compressed  bool
-	SendFlags   string
+	Path   string     // below the copy's dataset, such as "logs" or "logs/old"
+	Device bool       // a ZFS volume, not a file system: it cannot travel, and but for its snapshots and origin nothing else is known of it
+	Claims VolumeName // it says that it is a copy of this volume itself; "" as it should be
+	Filesystem
 }
 
 // Mountable reports whether the child is mounted with its volume: not if a person has set canmount=off, or no mountpoint.
@@ -66,12 +52,8 @@ func (c *Copy) Part(path string) *Copy {
 	if d == nil {
 		return nil
 	}
-	return &Copy{
-		Dataset: c.Dataset + "/" + path, Volume: c.Volume, UUID: c.UUID, Role: c.Role, Epoch: c.Epoch, Lead: c.Lead, Reclaim: c.Reclaim,
-		Receiving: c.Receiving, Readonly: d.Readonly, Mounted: d.Mounted, Mountpoint: d.Mountpoint, Snapshots: d.Snapshots,
-		Written: d.Written, Used: d.Used, Referenced: d.Referenced, Properties: d.Properties, Limits: d.Limits, Origin: d.Origin,
-		ResumeToken: d.ResumeToken, Compressed: d.Compressed, Encrypted: d.Encrypted, KeyMissing: d.KeyMissing, SendFlags: d.SendFlags,
-	}
+	return &Copy{Dataset: c.Dataset + "/" + path, Volume: c.Volume, UUID: c.UUID, Role: c.Role, Epoch: c.Epoch, Lead: c.Lead, Reclaim: c.Reclaim,
+		Receiving: c.Receiving, Filesystem: d.Filesystem}
 }
 
 // Parts returns all datasets of the copy, see [Copy.Part].

@@ -1,13 +1,18 @@
 package state
 
 import (
+	"encoding/json"
+	"errors"
+	"reflect"
 	"slices"
 	"testing"
 )
 
 func family() *Copy {
-	child := func(path string, g GUID) Child { return Child{Path: path, Snapshots: []Snapshot{{GUID: g}}} }
-	return &Copy{Dataset: "tank/v", UUID: "u", Role: Standby, Snapshots: []Snapshot{{GUID: 1}},
+	child := func(path string, g GUID) Child {
+		return Child{Path: path, Filesystem: Filesystem{Snapshots: []Snapshot{{GUID: g}}}}
+	}
+	return &Copy{Dataset: "tank/v", UUID: "u", Role: Standby, Filesystem: Filesystem{Snapshots: []Snapshot{{GUID: 1}}},
 		Children: []Child{child("b", 2), child("a/x", 3), child("a", 4), child("a-2", 5)}}
 }
 
@@ -25,7 +30,7 @@ func TestParentsComeFirst(t *testing.T) {
 }
 
 func TestBelow(t *testing.T) {
-	if (&Copy{Snapshots: []Snapshot{{GUID: 1}}}).Below() != "" {
+	if (&Copy{Filesystem: Filesystem{Snapshots: []Snapshot{{GUID: 1}}}}).Below() != "" {
 		t.Error("no children have a digest")
 	}
 	want := family().Below()
@@ -49,5 +54,25 @@ func TestBelow(t *testing.T) {
 		if c.Below() == want || c.Complete(family()) {
 			t.Errorf("%s: the digest is the same", name)
 		}
+	}
+}
+
+// What is known of a file system is not wrapped on its way from an agent: copies and what is below them read as they always have.
+func TestFilesystemsAreFlatInJSON(t *testing.T) {
+	want := family()
+	b, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys struct {
+		Snapshots []any
+		Children  []struct{ Snapshots []any }
+	}
+	got := &Copy{}
+	if err := errors.Join(json.Unmarshal(b, &keys), json.Unmarshal(b, got)); err != nil {
+		t.Fatal(err)
+	}
+	if len(keys.Snapshots) != 1 || len(keys.Children) != 4 || len(keys.Children[0].Snapshots) != 1 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v of %s", got, b)
 	}
 }

@@ -219,64 +219,69 @@ const (
 
 // Copy is one dataset that holds a volume, with the facts that decisions rest on.
 type Copy struct {
-	Dataset     string
-	Volume      VolumeName
-	UUID        UUID
-	Role        Role
-	Epoch       Epoch
-	Release     *Release // what this copy was given away to; set while released or retired
-	Lead        VolumeName
-	Readonly    bool
-	Mounted     bool
-	Mountpoint  string
-	Users       []User            // processes with an open file, directory, root or mapping in it, in any namespace
-	Snapshots   []Snapshot        // oldest first
-	Written     int64             // bytes since the newest snapshot
-	Used        int64             // bytes, snapshots included
-	Referenced  int64             // bytes of the live data
-	Quota       int64             // refquota in bytes, 0 for none
-	Properties  map[string]string // local native properties
-	SyncOff     bool              // sync=disabled, its own or inherited: what an app took for saved may be lost in a power cut
-	Compressed  bool              // its blocks are compressed, and travel so: compression is not off, its own or inherited
-	ResumeToken string            // of a half-received stream; "" if none
-	Receiving   bool              // a receive runs on it now
-	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load
-	KeyMissing  bool              // it is encrypted, and its key is not loaded
-	Origin      string            // the snapshot that it is a clone of, or ""
-	Limits      map[string]string // quotas and reservations that a standby gets when it is promoted: its source's
-	Children    []Child           // by path
-	SendFlags   string            // flags of the first stream; they are sticky
+	Dataset string
+	Volume  VolumeName
+	UUID    UUID
+	Role    Role
+	Epoch   Epoch
+	Release *Release // what this copy was given away to; set while released or retired
+	Lead    VolumeName
+	Filesystem
+	Users       []User  // processes with an open file, directory, root or mapping in it, in any namespace
+	Quota       int64   // refquota in bytes, 0 for none
+	SyncOff     bool    // sync=disabled, its own or inherited: what an app took for saved may be lost in a power cut
+	Receiving   bool    // a receive runs on it now
+	Children    []Child // by path
 	Reclaim     Reclaim
 	GraceServed time.Duration
 }
 
+// Filesystem is what is known of one file system, be it a copy's own or one below it.
+type Filesystem struct {
+	Readonly    bool
+	Mounted     bool
+	Mountpoint  string
+	Snapshots   []Snapshot        // oldest first
+	Written     int64             // bytes since the newest snapshot
+	Used        int64             // bytes, snapshots and what is below it included
+	Referenced  int64             // bytes of the live data
+	Properties  map[string]string // local native properties
+	Compressed  bool              // its blocks are compressed, and travel so: compression is not off, its own or inherited
+	ResumeToken string            // of a half-received stream; "" if none
+	Encrypted   bool              // by ZFS; it travels as it is on disk, and its key is the operator's to load
+	KeyMissing  bool              // it is encrypted, and its key is not loaded
+	Origin      string            // the snapshot that it is a clone of, or ""
+	Limits      map[string]string // quotas and reservations that a standby gets when it is promoted: its source's
+	SendFlags   string            // flags of the first stream; they are sticky
+}
+
 // Newest returns the newest snapshot, or nil.
-func (c *Copy) Newest() *Snapshot {
-	if len(c.Snapshots) == 0 {
+func (f *Filesystem) Newest() *Snapshot {
+	if len(f.Snapshots) == 0 {
 		return nil
 	}
-	return &c.Snapshots[len(c.Snapshots)-1]
+	return &f.Snapshots[len(f.Snapshots)-1]
 }
 
 // Find returns the snapshot with the given guid, or nil.
-func (c *Copy) Find(g GUID) *Snapshot {
-	for i := range c.Snapshots {
-		if c.Snapshots[i].GUID == g {
-			return &c.Snapshots[i]
+func (f *Filesystem) Find(g GUID) *Snapshot {
+	for i := range f.Snapshots {
+		if f.Snapshots[i].GUID == g {
+			return &f.Snapshots[i]
 		}
 	}
 	return nil
 }
 
-// ChangedSince reports whether the copy has data that is not in one of its snapshots, or lacks that snapshot. Snapshots that
+// ChangedSince reports whether it has data that is not in one of its snapshots, or lacks that snapshot. Snapshots that
 // somebody took of it since, while nothing was written, hold nothing of their own.
-func (c *Copy) ChangedSince(g GUID) bool {
-	changed := c.Written > 0
-	for i := len(c.Snapshots) - 1; i >= 0; i-- {
-		if c.Snapshots[i].GUID == g {
+func (f *Filesystem) ChangedSince(g GUID) bool {
+	changed := f.Written > 0
+	for i := len(f.Snapshots) - 1; i >= 0; i-- {
+		if f.Snapshots[i].GUID == g {
 			return changed
 		}
-		changed = changed || c.Snapshots[i].Written > 0
+		changed = changed || f.Snapshots[i].Written > 0
 	}
 	return true
 }

@@ -44,9 +44,10 @@ func TestChildrenAreReadWithTheirCopy(t *testing.T) {
 	}
 	at := got[0].Snapshots[0].Created
 	want := []state.Child{{Path: "disk", Device: true}, {
-		Path: "logs", Readonly: true, Mountpoint: "/drover/v/logs", Used: 4241408, Referenced: 4217344, Compressed: true, Encrypted: true, KeyMissing: true, SendFlags: "-w",
-		Properties: map[string]string{"canmount": "noauto", "recordsize": "4096"}, Limits: map[string]string{"quota": "9", "refquota": "7"},
-		Snapshots: []state.Snapshot{{Name: "a", GUID: 21, Txg: 10, Created: at, Written: 7}, {Name: "b", GUID: 22, Txg: 20, Created: at, Written: 7, Held: true}},
+		Path: "logs", Filesystem: state.Filesystem{
+			Readonly: true, Mountpoint: "/drover/v/logs", Used: 4241408, Referenced: 4217344, Compressed: true, Encrypted: true, KeyMissing: true, SendFlags: "-w",
+			Properties: map[string]string{"canmount": "noauto", "recordsize": "4096"}, Limits: map[string]string{"quota": "9", "refquota": "7"},
+			Snapshots: []state.Snapshot{{Name: "a", GUID: 21, Txg: 10, Created: at, Written: 7}, {Name: "b", GUID: 22, Txg: 20, Created: at, Written: 7, Held: true}}},
 	}}
 	if diff := cmp.Diff(want, got[0].Children); diff != "" {
 		t.Error(diff)

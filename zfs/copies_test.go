@@ -118,7 +118,7 @@ func TestAgain(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "printed"), []byte(c.printed), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		cp := state.Copy{Dataset: "tank/v", Role: state.Fenced, Written: 42, Snapshots: []state.Snapshot{{Name: "a", GUID: 11, Held: true}}}
+		cp := state.Copy{Dataset: "tank/v", Role: state.Fenced, Filesystem: state.Filesystem{Written: 42, Snapshots: []state.Snapshot{{Name: "a", GUID: 11, Held: true}}}}
 		alone, err := z.Again(testContext(t), &cp)
 		if alone != c.alone || !errors.Is(err, c.err) || err == nil && c.err != nil {
 			t.Errorf("%s: %v, %v", name, alone, err)

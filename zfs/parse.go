@@ -32,26 +32,13 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 		return state.Copy{Dataset: dataset}, nil
 	}
 	c := state.Copy{
-		Dataset:     dataset,
-		Volume:      state.VolumeName(r.local(PropVolume)),
-		UUID:        state.UUID(r.local(PropUUID)),
-		Lead:        state.VolumeName(r.local(PropLead)),
-		SendFlags:   r.local(PropSendFlags),
-		Readonly:    r.yes("readonly", "on", "off"),
-		Mounted:     r.yes("mounted", "yes", "no"),
-		Mountpoint:  r.text("mountpoint"),
-		Written:     r.bytes("written"),
-		Used:        r.bytes("used"),
-		Referenced:  r.bytes("referenced"),
-		Quota:       r.bytes("refquota"),
-		Properties:  r.natives(),
-		SyncOff:     r.text("sync") == "disabled",
-		Compressed:  r.text("compression") != "off",
-		Encrypted:   r.text("encryption") != "off",
-		KeyMissing:  r.text("keystatus") == "unavailable",
-		Origin:      r.optional("origin"),
-		Limits:      parsed(r, PropLimits, false, parseLimits),
-		ResumeToken: r.optional("receive_resume_token"),
+		Dataset:    dataset,
+		Volume:     state.VolumeName(r.local(PropVolume)),
+		UUID:       state.UUID(r.local(PropUUID)),
+		Lead:       state.VolumeName(r.local(PropLead)),
+		Filesystem: r.filesystem(),
+		Quota:      r.bytes("refquota"),
+		SyncOff:    r.text("sync") == "disabled",
 	}
 	r.decisive(&c)
 	if r.err != nil {
@@ -63,19 +50,13 @@ func newCopy(dataset string, props map[string]value) (state.Copy, error) {
 // newChild makes a child of its properties, without snapshots.
 func newChild(root, dataset string, props map[string]value) (state.Child, error) {
 	r := &reader{dataset: dataset, props: props}
-	c := state.Child{Path: dataset[len(root)+1:], Device: r.text("type") != "filesystem", Claims: state.VolumeName(r.local(PropVolume)), Origin: r.optional("origin")}
-	if r.err == nil && !c.Device {
-		c.Readonly = r.yes("readonly", "on", "off")
-		c.Mounted = r.yes("mounted", "yes", "no")
-		c.Mountpoint = r.text("mountpoint")
-		c.Written, c.Used, c.Referenced = r.bytes("written"), r.bytes("used"), r.bytes("referenced")
-		c.Properties = r.natives()
-		c.Compressed = r.text("compression") != "off"
-		c.Encrypted = r.text("encryption") != "off"
-		c.KeyMissing = r.text("keystatus") == "unavailable"
-		c.SendFlags = r.local(PropSendFlags)
-		c.Limits = parsed(r, PropLimits, false, parseLimits)
-		c.ResumeToken = r.optional("receive_resume_token")
+	c := state.Child{Path: dataset[len(root)+1:], Device: r.text("type") != "filesystem", Claims: state.VolumeName(r.local(PropVolume))}
+	switch {
+	case r.err != nil:
+	case c.Device:
+		c.Origin = r.optional("origin")
+	default:
+		c.Filesystem = r.filesystem()
 	}
 	if r.err == nil && len(r.bad) > 0 {
 		r.err = fmt.Errorf("%w: %w", errors.Join(r.bad...), ErrOutput)
@@ -84,6 +65,26 @@ func newChild(root, dataset string, props map[string]value) (state.Child, error)
 		return state.Child{}, fmt.Errorf("zfs get %s: %w", dataset, r.err)
 	}
 	return c, nil
+}
+
+// filesystem reads what is known of any file system, without snapshots.
+func (r *reader) filesystem() state.Filesystem {
+	return state.Filesystem{
+		Readonly:    r.yes("readonly", "on", "off"),
+		Mounted:     r.yes("mounted", "yes", "no"),
+		Mountpoint:  r.text("mountpoint"),
+		Written:     r.bytes("written"),
+		Used:        r.bytes("used"),
+		Referenced:  r.bytes("referenced"),
+		Properties:  r.natives(),
+		Compressed:  r.text("compression") != "off",
+		ResumeToken: r.optional("receive_resume_token"),
+		Encrypted:   r.text("encryption") != "off",
+		KeyMissing:  r.text("keystatus") == "unavailable",
+		Origin:      r.optional("origin"),
+		Limits:      parsed(r, PropLimits, false, parseLimits),
+		SendFlags:   r.local(PropSendFlags),
+	}
 }
 
 // decisive reads what decisions are made on. If any of it cannot be read the copy has no role: nobody may guess one.

@@ -40,10 +40,12 @@ func standbyProps() map[string]value {
 func standbyCopy() state.Copy {
 	return state.Copy{
 		Dataset: "tank/drover/v", Volume: "tododata", UUID: "6f2a", Role: state.Standby, Epoch: state.Epoch{N: 2},
-		Lead: "tododata", SendFlags: "-Lce", GraceServed: 90 * time.Second, Reclaim: state.Retain, Readonly: true,
-		Mountpoint: "/drover/v", Compressed: true, Used: 4241408, Referenced: 4217344, Quota: 10737418240,
-		Properties: map[string]string{
-			"readonly": "on", "canmount": "noauto", "refquota": "10737418240", "recordsize": "16384",
+		Lead: "tododata", GraceServed: 90 * time.Second, Reclaim: state.Retain, Quota: 10737418240,
+		Filesystem: state.Filesystem{
+			SendFlags: "-Lce", Readonly: true, Mountpoint: "/drover/v", Compressed: true, Used: 4241408, Referenced: 4217344,
+			Properties: map[string]string{
+				"readonly": "on", "canmount": "noauto", "refquota": "10737418240", "recordsize": "16384",
+			},
 		},
 	}
 }

@@ -29,22 +29,19 @@ func (z *ZFS) discount(ctx context.Context, c *state.Copy, remembered bool) {
 	if c.Role == state.Primary || c.Encrypted {
 		return
 	}
-	if c.Readonly && !c.Mounted {
-		c.Written = z.written(ctx, c.Dataset, c.Snapshots, c.Written, remembered)
-	}
+	c.Written = z.written(ctx, c.Dataset, &c.Filesystem, remembered)
 	for i := range c.Children {
-		if d := &c.Children[i]; d.Readonly && !d.Mounted && !d.Device {
-			d.Written = z.written(ctx, c.Dataset+"/"+d.Path, d.Snapshots, d.Written, remembered)
-		}
+		d := &c.Children[i]
+		d.Written = z.written(ctx, c.Dataset+"/"+d.Path, &d.Filesystem, remembered)
 	}
 }
 
-// written returns how much of what zfs calls written really was, in bytes.
-func (z *ZFS) written(ctx context.Context, dataset string, snapshots []state.Snapshot, written int64, remembered bool) int64 {
-	if written == 0 || written > maxLogHead || len(snapshots) == 0 {
+// written returns how much of what zfs calls written to a dataset really was, in bytes.
+func (z *ZFS) written(ctx context.Context, dataset string, f *state.Filesystem, remembered bool) int64 {
+	written, newest := f.Written, f.Newest()
+	if !f.Readonly || f.Mounted || written == 0 || written > maxLogHead || newest == nil {
 		return written
 	}
-	newest := snapshots[len(snapshots)-1]
 	key := fmt.Sprintf("%s@%d+%d", dataset, newest.GUID, written)
 	if _, known := z.proofs.known.Load(key); known && remembered {
 		return 0
