@@ -112,7 +112,10 @@ func TestMoveThereAndBack(t *testing.T) {
 
 func TestGoBackBeforeTheRelease(t *testing.T) {
 	h := upToFence(t)
+	h.from.zfs("mount", "tank/drover/tododata")
+	end := h.from.app(h.v) // whoever has got in keeps nobody down
 	c := h.from.do(h.backStep(state.Fenced, "0.2", nil)).Copy
+	end()
 	if c.Readonly || !c.Mounted {
 		t.Errorf("went back to %+v", c)
 	}

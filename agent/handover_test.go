@@ -202,9 +202,6 @@ func TestEveryConditionCounts(t *testing.T) {
 		{row: "back from fenced", what: "skips an epoch", code: CodeRefused, step: func(s *state.Step) { s.Epoch = ep(0, 5) }},
 		{row: "back from fenced", what: "same epoch", code: CodeRefused, step: func(s *state.Step) { s.Epoch = ep(0, 3) }},
 		{row: "back from fenced", what: "forced epoch", code: CodeRefused, step: func(s *state.Step) { s.Epoch = ep(1, 4) }},
-		{row: "back from fenced", what: "used", code: CodeBusy, facts: func(f *facts) { f.users = user }},
-		{row: "back from fenced", what: "mounted", code: CodeBusy, copy: func(c *state.Copy) { c.Mounted = true }},
-		{row: "back from fenced", what: "mounted elsewhere", code: CodeBusy, facts: func(f *facts) { f.mounts = []string{"/x of pid 7"} }},
 		{row: "back from fenced", what: "follower, lead away", code: CodeRefused, step: follower, facts: func(f *facts) { f.lead = lead(state.Released, ep(0, 3), nil) }},
 		{row: "back from released", what: "no refusal", code: CodeRefused, step: func(s *state.Step) { s.Refusal = nil }},
 		{row: "back from released", what: "another's refusal", code: CodeRefused, step: func(s *state.Step) { s.Refusal = &state.Refusal{Node: other, Epoch: ep(0, 5)} }},
@@ -214,7 +211,6 @@ func TestEveryConditionCounts(t *testing.T) {
 		}},
 		{row: "back from released", what: "the released epoch", code: CodeRefused, step: func(s *state.Step) { s.Epoch = ep(0, 5) }},
 		{row: "back from released", what: "unreadable release", code: CodeRefused, copy: func(c *state.Copy) { c.Release = nil }},
-		{row: "back from released", what: "used", code: CodeBusy, facts: func(f *facts) { f.users = user }},
 		{row: "back from released", what: "follower, lead not at it", code: CodeRefused, step: follower, facts: func(f *facts) { f.lead = lead(state.Primary, ep(0, 5), nil) }},
 		{row: "back from released", what: "follower, lead came by another way", code: CodeRefused,
 			step:  func(s *state.Step) { s.Lead, s.Refusal = "l", nil },
@@ -245,6 +241,19 @@ func TestEveryConditionCounts(t *testing.T) {
 				t.Errorf("got %+v, %v; want %s", ch, err, b.code)
 			}
 		})
+	}
+}
+
+// Who uses a copy that is fenced, or has it mounted, does not keep it from going back: the app would be down for as long as he likes.
+func TestGoingBackWaitsForNobody(t *testing.T) {
+	for _, name := range []string{"back from fenced", "back from released"} {
+		r := find(t, name)
+		f := r.facts()
+		f.users, f.mounts = []state.User{{PID: 7, Command: "mongod", How: "open"}}, []string{"/x of pid 7"}
+		r.from.Mounted = true
+		if ch, err := r.ask(&r.from, r.step, f, r.peer); ch == nil || err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -257,15 +257,22 @@ func (v *visit) swearOff(ctx context.Context) error {
 }
 
 func (v *visit) goBack(ctx context.Context) error {
-	f, err := v.facts(ctx)
-	if err != nil {
-		return err
+	f := facts{node: v.a.id}
+	if follows(v.s) {
+		var err error
+		if f.lead, f.leadBack, err = v.lead(ctx); err != nil {
+			return err
+		}
 	}
-	ch, err := v.letGo(ctx, func(c *state.Copy) (*change, *Error) { return goBack(c, v.s, f) })
-	if err != nil {
-		return err
+	ch, refused := goBack(v.c, v.s, f)
+	if refused != nil {
+		return refused
 	}
 	if ch != nil {
+		// What a fence mounted to replay the intent log is mounted read-only.
+		if err := v.a.unmountTree(ctx, v.z, v.c); err != nil {
+			v.note("%s stays mounted at %s, in use: %v", v.c.Dataset, v.c.Mountpoint, err)
+		}
 		if err := v.apply(ctx, ch); err != nil {
 			return err
 		}

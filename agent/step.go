@@ -42,7 +42,7 @@ func init() { // a literal would refer to itself through the functions
 		state.Promote:       {do: (*visit).promote, quick: true, synced: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
 		state.Retire:        {do: (*visit).retire, quick: true},
 		state.SwearOff:      {do: (*visit).swearOff, quick: true},
-		state.GoBack:        {do: (*visit).goBack, quick: true, beside: []ask{(*visit).lookAhead, (*visit).rootAhead}},
+		state.GoBack:        {do: (*visit).goBack, quick: true},
 		state.SaveGrace:     {do: (*visit).saveGrace},
 		state.DeleteOld:     {do: (*visit).deleteOld, synced: true},
 
