@@ -62,7 +62,7 @@ func (v *visit) settled() bool {
 
 // lookAhead looks who uses the copy, where it should be if it is what the step expects.
 func (v *visit) lookAhead(ctx context.Context) error {
-	t := usage.Target{Dataset: v.a.home(v.s.Volume)}
+	t := usage.Target{Dataset: v.a.home(v.s.Volume), Resting: v.s.Expect.Role == state.Standby}
 	if v.s.Expect.Role == state.Primary {
 		t.Path = v.a.mountpoint(v.s.Volume)
 	}

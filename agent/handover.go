@@ -220,6 +220,9 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 	if err := unchangedBelow(c, s.Release.Below); err != nil {
 		return nil, err
 	}
+	if err := unused(c, f); err != nil {
+		return nil, err
+	}
 	if err := unmounted(c, f); err != nil {
 		return nil, err
 	}

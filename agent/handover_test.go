@@ -191,6 +191,7 @@ func TestEveryConditionCounts(t *testing.T) {
 		{row: "promote", what: "written since", code: CodeRefused, copy: func(c *state.Copy) { c.Written = 1 }},
 		{row: "promote", what: "receiving", code: CodeBusy, copy: func(c *state.Copy) { c.Receiving = true }},
 		{row: "promote", what: "half-received", code: CodeBusy, copy: func(c *state.Copy) { c.ResumeToken = "1-a-b-c" }},
+		{row: "promote", what: "used", code: CodeBusy, facts: func(f *facts) { f.users = user }},
 		{row: "promote", what: "mounted", code: CodeBusy, copy: func(c *state.Copy) { c.Mounted = true }},
 		{row: "promote", what: "mounted elsewhere", code: CodeBusy, facts: func(f *facts) { f.mounts = []string{"/x of pid 7"} }},
 		{row: "promote", what: "follower without lead", code: CodeRefused, step: follower},

@@ -63,7 +63,7 @@ func (a *Agent) complete(c *state.Copy) {
 
 // target is a copy and all that is below it.
 func target(c *state.Copy) usage.Target {
-	t := usage.Target{Dataset: c.Dataset}
+	t := usage.Target{Dataset: c.Dataset, Resting: c.Role == state.Standby}
 	if c.Mounted {
 		t.Path = c.Mountpoint
 	}

@@ -61,7 +61,7 @@ func (a *appCase) cutoverTarget(from *state.Node) *state.Node {
 		if src == nil || src.Role != state.Primary && src.Role != state.Fenced {
 			return nil
 		}
-		if dst == nil || dst.Role != state.Standby || diverged(src, dst) || len(dst.KeysMissing()) > 0 || src.Unmovable() != "" {
+		if dst == nil || dst.Role != state.Standby || diverged(src, dst) || len(dst.KeysMissing()) > 0 || len(dst.Users) > 0 || src.Unmovable() != "" {
 			return nil
 		}
 		if path, _ := misfit(src, dst); path != "" {

@@ -165,6 +165,9 @@ func (a *appCase) beginCutover(from, to *state.Node) (state.Decision, bool) {
 	if who := a.stillThere(from); who != "" {
 		return a.wait("%s on %s used the app's volume even while the app was stopped, and still does: the app stays up, and moves when that process has ended", who, from.Hostname)
 	}
+	if who := a.inTarget(to); who != "" {
+		return a.wait("%s; nobody may have it mounted when it becomes writable: the app stays up, and moves when that process has ended", who)
+	}
 	if t := a.o.Attempts[a.app.ID]; t.Missed > 0 {
 		if left := t.Last.Add(retryAfter(t.Missed)).Sub(a.now); left > 0 {
 			d, _ := a.wait("its cutover did not come about, %s so far; it is tried again in %s", plural(t.Missed, "time"), Seconds(left))
@@ -188,8 +191,21 @@ func (a *appCase) stillThere(from *state.Node) string {
 	for i := range a.vols {
 		for _, u := range a.vols[i].on(from.ID).Users {
 			if slices.ContainsFunc(a.o.Attempts[a.app.ID].Users, func(was state.User) bool { return was.PID == u.PID && was.Command == u.Command }) {
-				return fmt.Sprintf("process %d (%s)", u.PID, u.Command)
+				return process(u)
 			}
+		}
+	}
+	return ""
+}
+
+func process(u state.User) string { return fmt.Sprintf("process %d (%s)", u.PID, u.Command) }
+
+// inTarget says which process uses a standby that is to be promoted: in its memory may be what the copy held when it was primary before,
+// and would overwrite what is newer.
+func (a *appCase) inTarget(to *state.Node) string {
+	for i := range a.vols {
+		if dst := a.vols[i].on(to.ID); len(dst.Users) > 0 {
+			return fmt.Sprintf("%s uses the standby of volume %s on %s", process(dst.Users[0]), a.vols[i].want.Name, to.Hostname)
 		}
 	}
 	return ""

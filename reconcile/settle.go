@@ -165,6 +165,8 @@ func unpromotable(src, dst *state.Copy) string {
 		return "what is below it is not what is below its source"
 	case len(dst.KeysMissing()) > 0:
 		return "its key is not loaded"
+	case len(dst.Users) > 0:
+		return process(dst.Users[0]) + " uses it"
 	}
 	return ""
 }

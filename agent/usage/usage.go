@@ -26,11 +26,12 @@ type Target struct {
 	Dataset string   // as the mount tables name it
 	Path    string   // where it is mounted for the caller; "" if it is not
 	Below   []string // where the datasets below it are mounted for the caller
+	Resting bool     // nobody is to use it: who has it mounted in another namespace is a user though the caller has it mounted too
 }
 
 // Equal reports whether two targets are the same.
 func (t Target) Equal(other Target) bool {
-	return t.Dataset == other.Dataset && t.Path == other.Path && slices.Equal(t.Below, other.Below)
+	return t.Dataset == other.Dataset && t.Path == other.Path && t.Resting == other.Resting && slices.Equal(t.Below, other.Below)
 }
 
 // has reports whether a mount's source is the target's dataset or one below it.

@@ -149,13 +149,13 @@ func (l *look) namespace(pid int) {
 	}
 }
 
-// mounted records a mount in another namespace. It makes a user only if the caller has it not mounted itself: services
+// mounted records a mount in another namespace. It makes no user if the caller has it mounted itself, unless it should rest: services
 // with a namespace of their own carry every mount of the machine and use none of them.
 func (l *look) mounted(i, pid int, point string) {
 	command, _, _ := status(pid)
 	f := &l.report.Found[i]
 	f.Mounts = append(f.Mounts, point+" of pid "+strconv.Itoa(pid)+" "+command)
-	if l.targets[i].Path == "" {
+	if l.targets[i].Path == "" || l.targets[i].Resting {
 		f.Users = append(f.Users, state.User{PID: pid, Command: command, How: "mounted"})
 	}
 }

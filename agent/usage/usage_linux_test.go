@@ -85,6 +85,11 @@ func TestMountInAnotherNamespace(t *testing.T) {
 	if len(r.Found[0].Users) != 0 || len(r.Found[0].Mounts) != 1 {
 		t.Errorf("mounted here too: %+v", r.Found[0])
 	}
+	resting := target
+	resting.Resting = true
+	if r, err := Find(t.Context(), resting); err != nil || len(r.Found[0].Users) != 1 || r.Found[0].Users[0].How != "mounted" {
+		t.Errorf("mounted here too, where it should rest: %+v, %v", r.Found[0], err)
+	}
 	if out, err := exec.Command("umount", target.Path).CombinedOutput(); err != nil {
 		t.Fatalf("umount: %s", out)
 	}
