@@ -46,10 +46,9 @@ type Cluster struct {
 	AgentPort int
 
 	Log *slog.Logger
-}
 
-// askTimeout bounds one question to one agent. An agent that is slower counts as silent in this look.
-const askTimeout = 10 * time.Second
+	questions questions
+}
 
 // Observe asks every source, side by side. A source that does not answer is marked as silent; that is no error. With record,
 // nodes that were not members yet become members, because only who is known can be missed.
@@ -79,7 +78,7 @@ func (c *Cluster) nodes(ctx context.Context, o *state.Observed, record bool) map
 	nodes := make(map[state.NodeID]*state.Node, len(answers))
 	for _, a := range answers {
 		if a.node != nil {
-			a.node.Address = a.address
+			a.node.Address, a.node.At = a.address, a.asked
 			nodes[a.node.ID] = a.node
 			c.remember(ctx, o, a.node, record)
 		}
@@ -146,6 +145,7 @@ func (c *Cluster) addresses(o *state.Observed) []string {
 
 type answer struct {
 	address string
+	asked   time.Time
 	node    *state.Node
 	err     error
 }
@@ -154,12 +154,7 @@ func (c *Cluster) askAll(ctx context.Context, addrs []string) []answer {
 	answers := make([]answer, len(addrs))
 	var wg sync.WaitGroup
 	for i, addr := range addrs {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, askTimeout)
-			defer cancel()
-			n, err := c.Agents.Node(ctx, addr)
-			answers[i] = answer{addr, n, err}
-		})
+		wg.Go(func() { answers[i] = c.ask(ctx, addr) })
 	}
 	wg.Wait()
 	return answers

@@ -114,6 +114,7 @@ func (c *Controller) lead(ctx context.Context, f func(context.Context, *loop) er
 	err = f(ctx, newLoop(c, leadership.Term(), cancel))
 	cancel(nil)
 	<-watched
+	c.o.Cluster.questions.running.Wait()
 	if rerr := leadership.Resign(); rerr != nil && !errors.Is(rerr, register.ErrNotFound) {
 		c.o.Log.WarnContext(ctx, "leadership was not resigned", "err", rerr)
 	}

@@ -159,6 +159,11 @@ func (l *loop) outcome(decisions []state.Decision) (error, bool) {
 func (l *loop) pass(ctx context.Context, d *state.Desired) []state.Decision {
 	asked := time.Now()
 	o := l.c.o.Cluster.Observe(ctx, true)
+	for _, n := range o.Nodes {
+		if n.Answered() && n.At.Before(asked) {
+			asked = n.At // its answer is to the question of an earlier look
+		}
+	}
 	now := time.Now()
 	l.c.mem.look(d, o, now)
 	l.c.mem.fill(o, now)
