@@ -13,6 +13,7 @@ type account struct {
 	mu     sync.Mutex
 	said   state.Stream // as it is told, but for what now works out
 	total  int64        // as estimated
+	kept   int64        // bytes of the legs that have arrived
 	marked time.Time    // when the rate was last computed
 	at     int64        // bytes then
 	doing  activity
@@ -40,19 +41,33 @@ func newAccount(s state.Step) account {
 		Volume: s.Volume, UUID: s.UUID, App: s.App, Move: s.Move, To: s.Peer, Snapshot: s.Snapshot, Started: now}}
 }
 
-// expect sets what a leg of the stream is estimated to carry, in bytes, and what of it the target has already.
-func (a *account) expect(total, resumed int64) {
+// expect sets what a leg of the stream is estimated to carry, in bytes.
+func (a *account) expect(total int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.total = a.said.Bytes + total
-	a.said.Resumed += resumed
+	a.total = a.kept + total
 }
 
-// begin says that a leg of the stream begins.
+// resumes says how many bytes of a leg the target has already.
+func (a *account) resumes(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.said.Resumed += n
+}
+
+// begin says that a leg of the stream begins, perhaps anew: what was sent of one that did not arrive does not count.
 func (a *account) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.moved, a.pulse = time.Now(), stream.Pulse{}
+	a.said.Bytes, a.at = a.kept, min(a.at, a.kept)
+}
+
+// arrived says that the target has the leg.
+func (a *account) arrived() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.kept = a.said.Bytes
 }
 
 // enter says what the stream does from now on.

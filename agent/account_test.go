@@ -55,7 +55,8 @@ func TestAccount(t *testing.T) {
 		if got := a.now(); got.Total != 1<<10 || got.Bound != "" {
 			t.Errorf("at first: %+v", got)
 		}
-		a.expect(1000<<10, 300)
+		a.expect(1000 << 10)
+		a.resumes(300)
 		for range 8 { // 100 KiB/s, most of the time spent on the connection
 			a.enter(reading)
 			time.Sleep(time.Second / 20)
@@ -67,7 +68,11 @@ func TestAccount(t *testing.T) {
 		if got.Bytes != 200<<10 || got.Resumed != 300 || got.Total != 1000<<10 || got.Rate != 100<<10 || got.Bound != state.BoundNetwork || !got.Quiet.IsZero() {
 			t.Errorf("on its way: %+v", got)
 		}
-		a.expect(100<<10, 0) // the next leg
+		a.arrived()
+		a.begin() // the next leg, which breaks
+		a.add(50 << 10)
+		a.expect(100 << 10)
+		a.begin() // anew
 		for taken := range int64(4) {
 			time.Sleep(time.Second)
 			a.told(stream.Pulse{Taken: taken, Level: 9, Size: 10})

@@ -200,43 +200,43 @@ func (l *line) fits(s state.Step, q receiveRequest) bool {
 
 // overLine sends an increment over the line that its fence has opened. It reports false if that did not succeed, for whatever
 // reason: then the stream has a connection of its own, and errors that are not the line's come again there.
-func (t *transfer) overLine(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, bool) {
-	l := t.a.lines.take(t.s.UUID)
+func (p *part) overLine(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, bool) {
+	l := p.a.lines.take(p.s.UUID)
 	if l == nil {
 		return nil, false
 	}
 	defer l.close()
-	if !l.fits(t.s, q) {
+	if !l.fits(p.s, q) {
 		return nil, false
 	}
-	reply, err := t.pumpLine(ctx, out, q, l)
+	reply, err := p.pumpLine(ctx, out, q, l)
 	if err != nil {
-		t.a.log.Info("not by the line", "volume", t.s.Volume, "to", t.s.Peer, "err", err)
+		p.a.log.Info("not by the line", "volume", p.s.Volume, "to", p.s.Peer, "err", err)
 	}
 	return reply, err == nil
 }
 
-func (t *transfer) pumpLine(ctx context.Context, out zfs.SendRequest, q receiveRequest, l *line) (*state.Copy, error) {
+func (p *part) pumpLine(ctx context.Context, out zfs.SendRequest, q receiveRequest, l *line) (*state.Copy, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { l.cancel(context.Cause(ctx)) })()
-	sending, err := t.z.Send(ctx, out)
+	sending, err := p.z.Send(ctx, out)
 	if err != nil {
 		return nil, err
 	}
 	defer sending.Close() // its outcome was asked for where it matters
-	conn := l.use(ctx, t.o.told)
+	conn := l.use(ctx, p.o.told)
 	if conn == nil {
 		return nil, errLineGone
 	}
-	w, err := t.outflow(ctx, conn, q.Child)
+	w, err := p.outflow(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	if err := announce(w, q.To); err != nil {
 		return nil, err
 	}
-	return t.carry(ctx, cancel, w, sending, l.answer)
+	return p.carry(ctx, cancel, w, sending, l.answer)
 }
 
 // announce says which snapshot comes on a line: its guid, before the stream.

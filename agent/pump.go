@@ -38,38 +38,38 @@ func readReply(conn io.Reader, pulse func(stream.Pulse)) receiveReply {
 
 // pump runs `zfs send` into the target's agent, over the line that is open already or else on a connection of its own. zfs is
 // started first: it reads ahead into its pipe while the target checks.
-func (t *transfer) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
-	if reply, ok := t.overLine(ctx, out, q); ok {
+func (p *part) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) (*state.Copy, error) {
+	if reply, ok := p.overLine(ctx, out, q); ok {
 		return reply, nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sending, err := t.z.Send(ctx, out)
+	sending, err := p.z.Send(ctx, out)
 	if err != nil {
 		return nil, err
 	}
 	defer sending.Close() // its outcome was asked for where it matters
-	conn, there, err := t.a.offer(ctx, t.s.PeerAddress, q)
+	conn, there, err := p.a.offer(ctx, p.s.PeerAddress, q)
 	if err != nil || there != nil {
 		return there, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })() // it is being given up
 	defer conn.Close()                                      // the reply has been read
-	w, err := t.outflow(ctx, conn, q.Child)
+	w, err := p.outflow(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	answer := make(chan receiveReply, 1)
-	go func() { answer <- readReply(conn, t.o.told) }()
-	return t.carry(ctx, cancel, w, sending, answer)
+	go func() { answer <- readReply(conn, p.o.told) }()
+	return p.carry(ctx, cancel, w, sending, answer)
 }
 
 // carry passes a stream on and waits for the target's answer.
-func (t *transfer) carry(ctx context.Context, cut context.CancelCauseFunc, w *outflow, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
-	t.o.begin()
-	defer t.watched(ctx, cut)()
-	serr := t.copyOut(w, sending)
-	t.o.enter(answered)
+func (p *part) carry(ctx context.Context, cut context.CancelCauseFunc, w *outflow, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
+	p.o.begin()
+	defer p.watched(ctx, cut)()
+	serr := p.copyOut(w, sending)
+	p.o.enter(answered)
 	reply := <-answer // at the latest when the connection breaks
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause // we cut it ourselves
@@ -78,12 +78,12 @@ func (t *transfer) carry(ctx context.Context, cut context.CancelCauseFunc, w *ou
 }
 
 // watched has the stream watched until the returned function is called.
-func (t *transfer) watched(ctx context.Context, cut context.CancelCauseFunc) (over func()) {
+func (p *part) watched(ctx context.Context, cut context.CancelCauseFunc) (over func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.o.watch(ctx, stuckFor, t.token, cut)
+		p.o.watch(ctx, stuckFor, p.token, cut)
 	}()
 	return func() { cancel(); <-done }
 }
@@ -109,9 +109,9 @@ type writeError struct{ error }
 func (e *writeError) Unwrap() error { return e.error }
 
 // copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
-func (t *transfer) copyOut(w *outflow, sending *zfs.Sending) error {
-	t.o.enter(reading)
-	_, err := w.ReadFrom(&counted{r: sending, o: t.o, limit: w.conn.limit})
+func (p *part) copyOut(w *outflow, sending *zfs.Sending) error {
+	p.o.enter(reading)
+	_, err := w.ReadFrom(&counted{r: sending, o: p.o, limit: w.conn.limit})
 	if w.conn.err != nil {
 		return &writeError{w.conn.err}
 	}
@@ -133,14 +133,14 @@ type outflow struct {
 	conn *limitedConn
 }
 
-// outflow returns what a part's stream goes out by.
-func (t *transfer) outflow(ctx context.Context, conn *outConn, part string) (*outflow, error) {
-	to := &limitedConn{ctx: ctx, w: conn, o: t.o, limit: t.a.limits.sending(t.s.App, t.s.Peer)}
+// outflow returns what the part's stream goes out by.
+func (p *part) outflow(ctx context.Context, conn *outConn) (*outflow, error) {
+	to := &limitedConn{ctx: ctx, w: conn, o: p.o, limit: p.a.limits.sending(p.s.App, p.s.Peer)}
 	w := stream.NewWriter(to)
-	if !compressible(t.c.Part(part)) {
+	if !compressible(p.c.Part(p.path)) {
 		return &outflow{w, to}, nil
 	}
-	return &outflow{w, to}, w.Compress(conn.codecs, t.o.ringIsFull)
+	return &outflow{w, to}, w.Compress(conn.codecs, p.o.ringIsFull)
 }
 
 // compressible reports whether compressing a part's stream on its way might be worth it: it is when the part is not on disk

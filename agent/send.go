@@ -40,15 +40,22 @@ func (a *Agent) send(streams, asked context.Context, s state.Step) (Result, erro
 	return o.await(asked)
 }
 
-// transfer is one stream at its source: the visit, and what is known of the target.
+// transfer is one volume on its way, at its source: the visit, and what is known of the target.
 type transfer struct {
 	visit
-	o        *outgoing
+	o    *outgoing
+	goal state.GUID
+	dst  *state.Copy // the target's copy as last seen or, at first, as the step says
+}
+
+// part is one dataset of a transfer.
+type part struct {
+	*transfer
+	path     string
 	goal     state.GUID
-	dst      *state.Copy // the target's copy as last seen or, at first, as the step says
-	noResume bool        // the half-received stream was tried and does not take
-	later    error       // why the half-received stream could not be looked at now
-	had      int64       // bytes of the leg that the target has of a stream that was cut
+	noResume bool  // its half-received stream was tried and does not take
+	later    error // why its half-received stream could not be looked at now
+	had      int64 // bytes of the leg that the target has of a stream that was cut
 }
 
 func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result, error) {
@@ -190,22 +197,23 @@ func (t *transfer) legs(ctx context.Context) error {
 		if goal == nil {
 			continue
 		}
-		if err := t.part(ctx, path, goal.GUID); err != nil {
+		p := &part{transfer: t, path: path, goal: goal.GUID}
+		if err := p.travel(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// part sends one part. Each leg brings the target one snapshot closer; a leg that the target refuses because it is not what was
+// travel sends a part. Each leg brings the target one snapshot closer; a leg that the target refuses because it is not what was
 // thought is planned again, on what the target then says it is.
-func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error {
-	src := t.c.Part(path)
+func (p *part) travel(ctx context.Context) error {
+	src := p.c.Part(p.path)
 	for surprises := 0; ; {
-		t.had = 0
-		l, refused := nextLeg(src, t.dst.Part(path), goal, func(token string) (state.Snapshot, bool) { return t.resumable(ctx, src, token) })
-		if t.later != nil {
-			return fmt.Errorf("look at the half-received stream: %w", t.later)
+		p.had = 0
+		l, refused := nextLeg(src, p.dst.Part(p.path), p.goal, func(token string) (state.Snapshot, bool) { return p.resumable(ctx, src, token) })
+		if p.later != nil {
+			return fmt.Errorf("look at the half-received stream: %w", p.later)
 		}
 		if refused != nil {
 			return refused
@@ -213,15 +221,15 @@ func (t *transfer) part(ctx context.Context, path string, goal state.GUID) error
 		if l.done {
 			return nil
 		}
-		err := t.push(ctx, path, goal, l)
+		err := p.push(ctx, l)
 		if err == nil {
 			continue
 		}
 		if surprises++; surprises > 3 || !errors.Is(err, ErrUnexpected) {
 			return err
 		}
-		t.noResume = t.noResume || l.token != ""
-		if err := t.ask(ctx); err != nil {
+		p.noResume = p.noResume || l.token != ""
+		if err := p.ask(ctx); err != nil {
 			return err
 		}
 	}
@@ -243,28 +251,28 @@ func (t *transfer) ask(ctx context.Context) (err error) {
 }
 
 // resumable looks at a peer's resume token before it is used.
-func (t *transfer) resumable(ctx context.Context, src *state.Copy, token string) (state.Snapshot, bool) {
-	if t.noResume {
+func (p *part) resumable(ctx context.Context, src *state.Copy, token string) (state.Snapshot, bool) {
+	if p.noResume {
 		return state.Snapshot{}, false
 	}
-	contents, err := t.z.TokenContents(ctx, token)
+	contents, err := p.z.TokenContents(ctx, token)
 	if err != nil {
-		t.a.log.Info("half-received stream cannot be resumed", "volume", t.s.Volume, "err", err)
+		p.a.log.Info("half-received stream cannot be resumed", "volume", p.s.Volume, "part", p.path, "err", err)
 		if !unusable(err) {
-			t.later = err
+			p.later = err
 		}
 		return state.Snapshot{}, false
 	}
 	to, ok := matches(contents, src)
 	if ok {
-		t.had = contents.Bytes
+		p.had = contents.Bytes
 	}
 	return to, ok
 }
 
 // push sends one leg and brings dst up to what the target says afterwards.
-func (t *transfer) push(ctx context.Context, path string, goal state.GUID, l leg) error {
-	q, src := t.head(path, goal, l), t.c.Part(path)
+func (p *part) push(ctx context.Context, l leg) error {
+	q, src := p.head(l), p.c.Part(p.path)
 	out := zfs.SendRequest{Snapshot: src.Dataset + "@" + l.to.Name, Flags: []string{q.SendFlags}}
 	if l.base.GUID != 0 {
 		out.Base = src.Dataset + "@" + l.base.Name
@@ -272,48 +280,50 @@ func (t *transfer) push(ctx context.Context, path string, goal state.GUID, l leg
 	if l.token != "" {
 		out = zfs.SendRequest{Token: l.token}
 	}
-	if !t.last() {
-		size, err := t.z.Estimate(ctx, out)
+	if !p.last() {
+		size, err := p.z.Estimate(ctx, out)
 		if err != nil {
 			return fmt.Errorf("estimate %s: %w", l.to.Name, err)
 		}
 		q.Bytes = size
-		t.o.expect(size, t.had)
+		p.o.expect(size)
 	}
-	began, before := time.Now(), t.o.now().Bytes
-	reply, err := t.pump(ctx, out, q)
+	began, before := time.Now(), p.o.now().Bytes
+	p.o.resumes(p.had)
+	reply, err := p.pump(ctx, out, q)
 	if err != nil {
-		return fmt.Errorf("send %s to node %s: %w", l.to.Name, t.s.Peer, err)
+		return fmt.Errorf("send %s to node %s: %w", l.to.Name, p.s.Peer, err)
 	}
-	t.a.rates.measured(t.s.Peer, t.o.now().Bytes-before, time.Since(began))
-	if got := reply.Part(path); got == nil || got.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
-		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, t.s.Peer)
+	p.o.arrived()
+	p.a.rates.measured(p.s.Peer, p.o.now().Bytes-before, time.Since(began))
+	if got := reply.Part(p.path); got == nil || got.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
+		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, p.s.Peer)
 	}
 	reply.Receiving = false // it was read before the target let go of its end
-	t.dst = reply
+	p.dst = reply
 	return nil
 }
 
-func (t *transfer) head(path string, goal state.GUID, l leg) receiveRequest {
-	q := receiveRequest{Volume: t.c.Volume, UUID: t.c.UUID, Lead: t.c.Lead, From: t.a.id, Epoch: t.c.Epoch, Child: path, To: l.to.GUID, Base: l.base.GUID,
-		Token: l.token, Discard: l.discard, SendFlags: t.flags(path), Reclaim: t.c.Reclaim}
+func (p *part) head(l leg) receiveRequest {
+	q := receiveRequest{Volume: p.c.Volume, UUID: p.c.UUID, Lead: p.c.Lead, From: p.a.id, Epoch: p.c.Epoch, Child: p.path, To: l.to.GUID, Base: l.base.GUID,
+		Token: l.token, Discard: l.discard, SendFlags: p.flags(), Reclaim: p.c.Reclaim}
 	if l.base.GUID == 0 {
-		q.Settled = settledOf(t.c, path)
-		if path == "" {
-			q.Properties = t.s.Properties
+		q.Settled = settledOf(p.c, p.path)
+		if p.path == "" {
+			q.Properties = p.s.Properties
 		}
 	}
-	if l.to.GUID == goal && !t.last() {
-		q.Tidy, q.Keep, q.Settled = t.older(), t.keep(path), settledOf(t.c, path)
+	if l.to.GUID == p.goal && !p.last() {
+		q.Tidy, q.Keep, q.Settled = p.older(), p.keep(p.path), settledOf(p.c, p.path)
 	}
 	return q
 }
 
 // flags returns how a part is sent: as the target remembers of its first stream, raw if it is encrypted.
-func (t *transfer) flags(path string) string {
-	dst := t.dst.Part(path)
-	if part := t.c.Part(path); part.Encrypted || dst == nil || dst.SendFlags == "" {
-		return flagsOf(part)
+func (p *part) flags() string {
+	src, dst := p.c.Part(p.path), p.dst.Part(p.path)
+	if src.Encrypted || dst == nil || dst.SendFlags == "" {
+		return flagsOf(src)
 	}
 	return dst.SendFlags
 }

@@ -51,8 +51,8 @@ func (o *outgoing) watch(ctx context.Context, patience time.Duration, token func
 }
 
 // token returns the resume token that the target shows now, "" if it shows none or does not answer.
-func (t *transfer) token(ctx context.Context) string {
-	c, err := t.peer(ctx)
+func (p *part) token(ctx context.Context) string {
+	c, err := p.peer(ctx)
 	if err != nil || c == nil {
 		return ""
 	}

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/drover-project/drover/lab/zfsim"
 	"github.com/drover-project/drover/state"
 )
 
@@ -200,6 +204,64 @@ func TestTreeGoesBackAndRejoins(t *testing.T) {
 	back.giveOver()
 	if got := h.from.readIn("a", "f"); got != "there" {
 		t.Errorf("read %q", got)
+	}
+}
+
+// A half-received child that is not resumed does not cost its siblings what has arrived of them.
+func TestHalfReceivedChildrenDoNotShareTheirFate(t *testing.T) {
+	h := tree(t, "a", "b")
+	h.replicate()
+	fail := func(round int, rules ...zfsim.Rule) {
+		t.Helper()
+		h.from.faults(zfsim.Faults{Rules: rules})
+		s := h.from.to(h.to, state.CatchUp, h.v, h.e, fmt.Sprint("drover-0.2-", round))
+		if _, err := h.from.try(s); err == nil {
+			t.Fatal("a cut stream looks like one that ended")
+		}
+	}
+	cut := func(args string, at int64) zfsim.Rule {
+		return zfsim.Rule{Command: "send", Args: args, Action: zfsim.ActKillStream, Bytes: at}
+	}
+	big := func(child string) {
+		b := make([]byte, 4<<20)
+		rand.Read(b) // it never fails
+		h.from.writeIn(child, "big", string(b))
+	}
+	big("b")
+	fail(1, cut("/b@drover-0.2-1", 2<<20))
+	big("a")
+	fail(2, cut("/a@drover-0.2-2", 2<<20), cut("-t", 1))
+	half := h.to.copy(h.v)
+	if half.Child("a").ResumeToken == "" || half.Child("b").ResumeToken == "" {
+		t.Fatalf("nothing to resume: %+v", half.Children)
+	}
+
+	gate := filepath.Join(t.TempDir(), "looks")
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	looks := zfsim.Rule{Command: "send", Args: "-t " + half.Child("a").ResumeToken, Action: zfsim.ActHangBefore, Until: gate}
+	h.from.faults(zfsim.Faults{Rules: []zfsim.Rule{looks}})
+	done := make(chan error, 1)
+	s := h.from.to(h.to, state.CatchUp, h.v, h.e, "drover-0.2-2")
+	go func() {
+		_, err := h.from.try(s)
+		done <- err
+	}()
+	until(t, "the token of a is looked at", func() bool {
+		hits, err := zfsim.ReachedFaults(h.from.machine.Dir)
+		return err == nil && hits[0] > 0
+	})
+	h.to.zfs("receive", "-A", home+"/a") // after the sender has asked
+	h.to.faults(zfsim.Faults{Rules: []zfsim.Rule{{Command: "receive", Args: "-A", Action: zfsim.ActExit1}}})
+	if err := errors.Join(os.Remove(gate), <-done); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.to.copy(h.v); !c.Complete(h.from.copy(h.v)) {
+		t.Errorf("not everything has arrived: %+v", c.Children)
+	}
+	if hits, err := zfsim.ReachedFaults(h.to.machine.Dir); err != nil || hits[0] != 0 {
+		t.Errorf("the half-received stream of b was dropped: %v, %v", hits, err)
 	}
 }
 
