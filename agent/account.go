@@ -8,7 +8,7 @@ import (
 	"github.com/drover-project/drover/state"
 )
 
-// account is how far a stream has come, and what it waits for.
+// account is how far the stream of one dataset has come, and what it waits for.
 type account struct {
 	mu     sync.Mutex
 	said   state.Stream // as it is told, but for what now works out
@@ -35,10 +35,13 @@ const (
 	activities
 )
 
-func newAccount(s state.Step) account {
+func newAccount(s state.Step, path string) *account {
 	now := time.Now()
-	return account{total: s.Bytes, marked: now, since: now, moved: now, said: state.Stream{
-		Volume: s.Volume, UUID: s.UUID, App: s.App, Move: s.Move, To: s.Peer, Snapshot: s.Snapshot, Started: now}}
+	if path != "" {
+		s.Bytes = 0 // it is about all datasets together
+	}
+	return &account{total: s.Bytes, marked: now, since: now, moved: now, said: state.Stream{
+		Volume: s.Volume, Child: path, UUID: s.UUID, App: s.App, Move: s.Move, To: s.Peer, Snapshot: s.Snapshot, Started: now}}
 }
 
 // expect sets what a leg of the stream is estimated to carry, in bytes.

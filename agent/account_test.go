@@ -51,7 +51,7 @@ func TestEstimateIsCorrected(t *testing.T) {
 
 func TestAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAccount(state.Step{Volume: "v", Bytes: 5})
+		a := newAccount(state.Step{Volume: "v", Bytes: 5}, "")
 		if got := a.now(); got.Total != 1<<10 || got.Bound != "" {
 			t.Errorf("at first: %+v", got)
 		}
@@ -77,7 +77,7 @@ func TestAccount(t *testing.T) {
 			time.Sleep(time.Second)
 			a.told(stream.Pulse{Taken: taken, Level: 9, Size: 10})
 		}
-		if got := a.now(); got.Bound != state.BoundTarget || got.Waiting != 9 || got.Room != 10 || got.Total != 300<<10 || got.Rate != 0 {
+		if got := a.now(); got.Bound != state.BoundTarget || got.Waiting != 9 || got.Room != 10 || got.Bytes != 200<<10 || got.Total != 300<<10 || got.Rate != 0 {
 			t.Errorf("while the pool is busy: %+v", got)
 		}
 		quiet := time.Now()

@@ -209,11 +209,10 @@ func (a *Agent) shutdown(srv *http.Server) error {
 }
 
 // alone makes sure that no other agent uses the same folder: two of them would not see each other's streams.
-func (a *Agent) alone(ctx context.Context) (*os.File, error) {
-	path := filepath.Join(a.o.Dir, "agent.lock")
+func (a *Agent) alone(ctx context.Context) (f *os.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	f, err := lockFile(ctx, path)
+	err = untilUnlocked(ctx, func() (err error) { f, err = lockFile(filepath.Join(a.o.Dir, "agent.lock")); return err })
 	if errors.Is(err, errLocked) {
 		return nil, fmt.Errorf("agent on %s: another agent uses %s; stop it, or give this one a folder of its own", a.o.Hostname, a.o.Dir)
 	}

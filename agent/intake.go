@@ -37,6 +37,7 @@ func (v *receiver) takeOver(ctx context.Context, w http.ResponseWriter, receive 
 		return
 	}
 	v.ring = ring
+	v.a.under.flows(v)
 	if v.line == nil {
 		v.log().Info("receive starts")
 	}

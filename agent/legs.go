@@ -11,7 +11,7 @@ import (
 
 // This file decides what to send, purely. A volume travels in legs of one snapshot each: a full stream of the oldest, then
 // one increment per snapshot, so that the snapshots of other tools arrive too and every OpenZFS version takes them. Each dataset
-// of a copy has legs of its own, those of a parent before those of what is below it.
+// of a copy has legs of its own.
 
 // leg is one stream.
 type leg struct {
@@ -95,6 +95,7 @@ type receiveRequest struct {
 	UUID       state.UUID
 	Lead       state.VolumeName `json:",omitempty"`
 	From       state.NodeID     // the sender
+	Transfer   string           `json:",omitempty"` // streams of the same one, of different datasets, come side by side
 	Epoch      state.Epoch      // of the sender's copy
 	Child      string           `json:",omitempty"` // path below the copy's dataset; "" for the copy itself
 	To         state.GUID       // the snapshot that the stream carries
@@ -208,10 +209,10 @@ func (q *receiveRequest) check() *Error {
 		return err
 	}
 	if q.Volume == "" || q.UUID == "" || q.From == "" || q.To == 0 && !q.Line || q.Epoch.IsZero() || !flagsForm.MatchString(q.SendFlags) ||
-		q.Bytes < 0 || q.Tidy != "" && !strings.HasPrefix(q.Tidy, "drover-") || q.Child != "" && !childPath.MatchString(q.Child) {
+		len(q.Transfer) > 64 || q.Bytes < 0 || q.Tidy != "" && !strings.HasPrefix(q.Tidy, "drover-") || q.Child != "" && !childPath.MatchString(q.Child) {
 		return errorf(CodeBadRequest, "the stream's head is incomplete or malformed")
 	}
-	if q.Line && (q.To != 0 || q.Base == 0 || q.Child != "" || q.Token != "" || q.Discard != "" || q.Bytes != 0 || q.Tidy != "" || q.Settled != nil) {
+	if q.Line && (q.To != 0 || q.Base == 0 || q.Child != "" || q.Transfer != "" || q.Token != "" || q.Discard != "" || q.Bytes != 0 || q.Tidy != "" || q.Settled != nil) {
 		return errorf(CodeBadRequest, "a line is for a last increment only")
 	}
 	if q.Settled == nil {

@@ -225,7 +225,7 @@ func (p *part) pumpLine(ctx context.Context, out zfs.SendRequest, q receiveReque
 		return nil, err
 	}
 	defer sending.Close() // its outcome was asked for where it matters
-	conn := l.use(ctx, p.o.told)
+	conn := l.use(ctx, p.account.told)
 	if conn == nil {
 		return nil, errLineGone
 	}

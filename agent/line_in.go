@@ -30,11 +30,12 @@ type waiting struct {
 var errLetGo = errors.New("the line was let go before its stream began")
 
 // await notes a line, whose context ends when it is let go: by [underway.letGo], or when it has waited for too long. over ends it.
-func (u *underway) await(ctx context.Context, uuid state.UUID) (_ context.Context, w *waiting, over func()) {
+func (u *underway) await(ctx context.Context, v *receiver) (_ context.Context, w *waiting, over func()) {
+	uuid := v.q.UUID
 	ctx, cancel := context.WithCancelCause(ctx)
 	w = &waiting{cancel: cancel}
 	received := func() {}
-	w.begun = func() { received = u.receive(uuid) }
+	w.begun = func() { received = u.receive(v) }
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.idle == nil {

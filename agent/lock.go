@@ -25,15 +25,19 @@ var errLocked = errors.New("locked")
 type locks struct {
 	dir  string
 	mu   sync.Mutex
-	held map[state.UUID]string // what holds it in this process
-	turn map[state.UUID]uint64 // how often it was taken in this process
+	held map[state.UUID]*volumeLock // by whom in this process
+	turn map[state.UUID]uint64      // how often it was taken in this process
 }
 
-// volumeLock is one held lock.
+// volumeLock is one held lock. The streams of one transfer hold it together, each for a dataset of its own: it is free when
+// the last of them has let go, and the children of all have ended.
 type volumeLock struct {
-	file *os.File
-	turn uint64 // this is the how many-th time that it was taken since the agent began
-	free func()
+	file     *os.File
+	what     string // holds it
+	transfer string // "" if it is not shared
+	holders  int
+	turn     uint64 // this is the how many-th time that it was taken since the agent began
+	free     func()
 }
 
 func (l *volumeLock) release() { l.free() }
@@ -43,30 +47,53 @@ func (l *volumeLock) zfs(z *zfs.ZFS) *zfs.ZFS { return z.Holding(l.file) }
 
 // take locks a volume. The error is ErrBusy and says what holds it.
 func (l *locks) take(ctx context.Context, uuid state.UUID, what string) (*volumeLock, error) {
+	return l.share(ctx, uuid, "", what)
+}
+
+// share locks a volume for a stream of a transfer, together with the other streams of the same transfer. "" shares with nobody.
+func (l *locks) share(ctx context.Context, uuid state.UUID, transfer, what string) (lock *volumeLock, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	f, err := lockFile(ctx, l.path(uuid))
+	err = untilUnlocked(ctx, func() (err error) { lock, err = l.try(uuid, transfer, what); return err })
 	if errors.Is(err, errLocked) {
 		return nil, errorf(CodeBusy, "%s; ask again", l.why(uuid))
 	}
+	return lock, err
+}
+
+// try locks a volume if it is free now; else the error is errLocked.
+func (l *locks) try(uuid state.UUID, transfer, what string) (*volumeLock, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lock := l.held[uuid]; lock != nil {
+		if transfer == "" || lock.transfer != transfer {
+			return nil, errLocked
+		}
+		lock.holders++
+		return lock, nil
+	}
+	f, err := lockFile(l.path(uuid))
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.held == nil {
-		l.held, l.turn = map[state.UUID]string{}, map[state.UUID]uint64{}
+		l.held, l.turn = map[state.UUID]*volumeLock{}, map[state.UUID]uint64{}
 	}
-	l.held[uuid] = what
 	l.turn[uuid]++
-	return &volumeLock{file: f, turn: l.turn[uuid], free: func() { l.drop(uuid, f) }}, nil
+	lock := &volumeLock{file: f, what: what, transfer: transfer, holders: 1, turn: l.turn[uuid], free: func() { l.drop(uuid) }}
+	l.held[uuid] = lock
+	return lock, nil
 }
 
-func (l *locks) drop(uuid state.UUID, f *os.File) {
+func (l *locks) drop(uuid state.UUID) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	lock := l.held[uuid]
+	if lock.holders--; lock.holders > 0 {
+		return
+	}
 	delete(l.held, uuid)
-	l.mu.Unlock()
-	f.Close() // nothing was written to it
+	lock.file.Close() // nothing was written to it
 }
 
 func (l *locks) path(uuid state.UUID) string { return filepath.Join(l.dir, string(uuid)) }
@@ -74,8 +101,8 @@ func (l *locks) path(uuid state.UUID) string { return filepath.Join(l.dir, strin
 func (l *locks) why(uuid state.UUID) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if what := l.held[uuid]; what != "" {
-		return what + " is under way"
+	if lock := l.held[uuid]; lock != nil {
+		return lock.what + " is under way"
 	}
 	return "a command that an earlier agent started, or that timed out, has not ended"
 }
@@ -84,7 +111,7 @@ func (l *locks) why(uuid state.UUID) string {
 func (l *locks) orphaned(uuid state.UUID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[uuid] != "" {
+	if l.held[uuid] != nil {
 		return false
 	}
 	f, err := os.OpenFile(l.path(uuid), os.O_RDWR, 0)
@@ -95,22 +122,32 @@ func (l *locks) orphaned(uuid state.UUID) bool {
 	return errors.Is(flock(f), syscall.EWOULDBLOCK)
 }
 
-// lockFile locks a file, made if absent, and tries until ctx ends; then the error is errLocked.
-func lockFile(ctx context.Context, path string) (*os.File, error) {
+// untilUnlocked tries until the error is not errLocked, or ctx ends.
+func untilUnlocked(ctx context.Context, try func() error) error {
+	tick := time.NewTicker(5 * time.Millisecond) // flock cannot be waited for and cancelled
+	defer tick.Stop()
+	for {
+		if err := try(); !errors.Is(err, errLocked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errLocked
+		case <-tick.C:
+		}
+	}
+}
+
+// lockFile locks a file, made if absent. If somebody has it the error is errLocked.
+func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	tick := time.NewTicker(5 * time.Millisecond) // flock cannot be waited for and cancelled
-	defer tick.Stop()
-	for err = flock(f); errors.Is(err, syscall.EWOULDBLOCK); err = flock(f) {
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(errLocked, f.Close())
-		case <-tick.C:
-		}
-	}
-	if err != nil {
+	switch err := flock(f); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.Join(errLocked, f.Close())
+	case err != nil:
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	return f, nil

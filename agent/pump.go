@@ -60,16 +60,16 @@ func (p *part) pump(ctx context.Context, out zfs.SendRequest, q receiveRequest) 
 		return nil, err
 	}
 	answer := make(chan receiveReply, 1)
-	go func() { answer <- readReply(conn, p.o.told) }()
+	go func() { answer <- readReply(conn, p.account.told) }()
 	return p.carry(ctx, cancel, w, sending, answer)
 }
 
 // carry passes a stream on and waits for the target's answer.
 func (p *part) carry(ctx context.Context, cut context.CancelCauseFunc, w *outflow, sending *zfs.Sending, answer <-chan receiveReply) (*state.Copy, error) {
-	p.o.begin()
+	p.account.begin()
 	defer p.watched(ctx, cut)()
 	serr := p.copyOut(w, sending)
-	p.o.enter(answered)
+	p.account.enter(answered)
 	reply := <-answer // at the latest when the connection breaks
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause // we cut it ourselves
@@ -83,7 +83,7 @@ func (p *part) watched(ctx context.Context, cut context.CancelCauseFunc) (over f
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.o.watch(ctx, stuckFor, p.token, cut)
+		p.account.watch(ctx, stuckFor, p.token, cut)
 	}()
 	return func() { cancel(); <-done }
 }
@@ -110,8 +110,8 @@ func (e *writeError) Unwrap() error { return e.error }
 
 // copyOut passes the stream on. Its last frame says that zfs send has ended well, or that it has not.
 func (p *part) copyOut(w *outflow, sending *zfs.Sending) error {
-	p.o.enter(reading)
-	_, err := w.ReadFrom(&counted{r: sending, o: p.o, limit: w.conn.limit})
+	p.account.enter(reading)
+	_, err := w.ReadFrom(&counted{r: sending, account: p.account, limit: w.conn.limit})
 	if w.conn.err != nil {
 		return &writeError{w.conn.err}
 	}
@@ -135,12 +135,12 @@ type outflow struct {
 
 // outflow returns what the part's stream goes out by.
 func (p *part) outflow(ctx context.Context, conn *outConn) (*outflow, error) {
-	to := &limitedConn{ctx: ctx, w: conn, o: p.o, limit: p.a.limits.sending(p.s.App, p.s.Peer)}
+	to := &limitedConn{ctx: ctx, w: conn, account: p.account, limit: p.a.limits.sending(p.s.App, p.s.Peer)}
 	w := stream.NewWriter(to)
 	if !compressible(p.c.Part(p.path)) {
 		return &outflow{w, to}, nil
 	}
-	return &outflow{w, to}, w.Compress(conn.codecs, p.o.ringIsFull)
+	return &outflow{w, to}, w.Compress(conn.codecs, p.account.ringIsFull)
 }
 
 // compressible reports whether compressing a part's stream on its way might be worth it: it is when the part is not on disk
@@ -151,34 +151,34 @@ func compressible(part *state.Copy) bool {
 
 // counted counts what is read, in pieces of what may go at once.
 type counted struct {
-	r     io.Reader
-	o     *outgoing
-	limit *throttle
+	r       io.Reader
+	account *account
+	limit   *throttle
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(len(p), c.limit.most())])
-	c.o.add(n)
+	c.account.add(n)
 	return n, err
 }
 
 // limitedConn keeps the limits of a stream's connection, takes the time, and remembers the connection's error. Between two writes the
 // stream waits for what is to be sent.
 type limitedConn struct {
-	ctx   context.Context //nolint:containedctx // of one stream, for Write, which has none
-	w     io.Writer
-	o     *outgoing
-	limit *throttle
-	err   error
+	ctx     context.Context //nolint:containedctx // of one stream, for Write, which has none
+	w       io.Writer
+	account *account
+	limit   *throttle
+	err     error
 }
 
 func (c *limitedConn) Write(p []byte) (n int, err error) {
-	c.o.enter(limited)
+	c.account.enter(limited)
 	if err = c.limit.wait(c.ctx, len(p)); err == nil {
-		c.o.enter(writing)
+		c.account.enter(writing)
 		n, err = c.w.Write(p)
 	}
-	c.o.enter(reading)
+	c.account.enter(reading)
 	c.err = err
 	return n, err
 }

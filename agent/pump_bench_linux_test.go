@@ -208,8 +208,8 @@ func (p *pumpBench) serve(bench *bench) {
 }
 
 func (p *pumpBench) pump() {
-	t := &part{transfer: &transfer{visit: visit{a: p.source, z: p.zfs, s: state.Step{PeerAddress: p.addr}}, o: &outgoing{account: newAccount(state.Step{})}}}
-	if _, err := t.pump(p.b.Context(), zfs.SendRequest{Snapshot: "tank/v@s"}, receiveRequest{To: benchGUID}); err != nil {
+	alone := &part{transfer: &transfer{visit: visit{a: p.source, z: p.zfs, s: state.Step{PeerAddress: p.addr}}}, account: newAccount(state.Step{}, "")}
+	if _, err := alone.pump(p.b.Context(), zfs.SendRequest{Snapshot: "tank/v@s"}, receiveRequest{To: benchGUID}); err != nil {
 		p.b.Fatal(err)
 	}
 }

@@ -47,7 +47,7 @@ func (r *rates) all() map[state.NodeID]float64 {
 	return maps.Clone(r.last)
 }
 
-// measured records a stream of n bytes to a node.
+// measured records that n bytes went to a node.
 func (r *rates) measured(to state.NodeID, n int64, took time.Duration) {
 	if n < enoughToMeasure || took <= 0 {
 		return

@@ -38,17 +38,17 @@ func (a *Agent) serveReceive(ctx context.Context, w http.ResponseWriter, r *http
 	v := &receiver{a: a, q: q}
 	if q.Line {
 		var over func()
-		ctx, v.line, over = a.under.await(ctx, q.UUID)
+		ctx, v.line, over = a.under.await(ctx, v)
 		defer over()
 	}
-	lock, err := a.locks.take(ctx, q.UUID, "a receive")
+	lock, err := a.locks.share(ctx, q.UUID, q.Transfer, "a receive")
 	if err != nil {
 		a.refuse(w, r, a.phrase(state.Step{Kind: "receive", Volume: q.Volume}, err))
 		return
 	}
 	defer lock.release()
 	if v.line == nil {
-		defer a.under.receive(q.UUID)()
+		defer a.under.receive(v)()
 	}
 	v.z = lock.zfs(a.zfs)
 	if q.Tidy == "" {
@@ -119,7 +119,8 @@ func (v *receiver) discard(ctx context.Context) (err error) {
 	return err
 }
 
-// room refuses a stream that would fill the pool: a full pool stays full of the half-received stream.
+// room refuses a stream that would fill the pool, with what the streams that are under way are yet to bring: a full pool stays full of
+// half-received streams.
 func (v *receiver) room(ctx context.Context) error {
 	if v.q.Bytes == 0 {
 		return nil
@@ -129,8 +130,10 @@ func (v *receiver) room(ctx context.Context) error {
 		return err
 	}
 	const spare = 8 << 20
-	if need := v.q.Bytes + v.q.Bytes/20 + spare; pool.Free < need {
-		return errorf(CodeNoSpace, "pool %s has %d bytes free, the stream needs %d: free space, or choose another node", pool.Name, pool.Free, need)
+	need, others := v.q.Bytes+v.q.Bytes/20+spare, v.a.under.toCome(v)
+	if pool.Free < need+others {
+		return errorf(CodeNoSpace, "pool %s has %d bytes free, the stream needs %d, and those that are under way %d: free space, or choose another node",
+			pool.Name, pool.Free, need, others)
 	}
 	return nil
 }

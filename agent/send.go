@@ -2,11 +2,15 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/drover-project/drover/state"
 	"github.com/drover-project/drover/zfs"
@@ -43,9 +47,12 @@ func (a *Agent) send(streams, asked context.Context, s state.Step) (Result, erro
 // transfer is one volume on its way, at its source: the visit, and what is known of the target.
 type transfer struct {
 	visit
+	id   string // by which the target knows the streams that belong together
 	o    *outgoing
 	goal state.GUID
-	dst  *state.Copy // the target's copy as last seen or, at first, as the step says
+
+	mu  sync.Mutex
+	dst *state.Copy // the target's copy: each part as last seen or, at first, as the step says
 }
 
 // part is one dataset of a transfer.
@@ -53,9 +60,13 @@ type part struct {
 	*transfer
 	path     string
 	goal     state.GUID
-	noResume bool  // its half-received stream was tried and does not take
-	later    error // why its half-received stream could not be looked at now
-	had      int64 // bytes of the leg that the target has of a stream that was cut
+	above    *part // the one that it is below
+	account  *account
+	noResume bool          // its half-received stream was tried and does not take
+	later    error         // why its half-received stream could not be looked at now
+	had      int64         // bytes of the leg that the target has of a stream that was cut
+	over     chan struct{} // closed when it has arrived, or will not
+	err      error         // why not; valid when over is closed
 }
 
 func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result, error) {
@@ -65,7 +76,7 @@ func (a *Agent) transfer(ctx context.Context, s state.Step, o *outgoing) (Result
 	}
 	defer lock.release()
 	defer a.lines.drop(s.UUID) // one that this stream could not use
-	t := &transfer{visit: visit{a: a, z: lock.zfs(a.zfs), s: s, t: lock.turn}, o: o}
+	t := &transfer{visit: visit{a: a, z: lock.zfs(a.zfs), s: s, t: lock.turn}, id: rand.Text(), o: o}
 	if err := t.find(ctx); err != nil {
 		return Result{}, err
 	}
@@ -187,22 +198,49 @@ func (t *transfer) unheld() []string {
 	return names
 }
 
-// legs sends until the target has the goal of each part.
+// abreast is how many datasets of a volume travel side by side at most. More streams make neither a pool nor a network faster.
+const abreast = 4
+
+// legs sends until the target has the goal of each part. The parts travel side by side; one that fails does not cut the others,
+// which would come again.
 func (t *transfer) legs(ctx context.Context) error {
 	if err := t.firstLook(ctx); err != nil {
 		return err
 	}
+	var g errgroup.Group
+	g.SetLimit(abreast)
+	for _, p := range t.parts() {
+		g.Go(func() error { return p.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// parts returns the parts that have something to send, those above others before them.
+func (t *transfer) parts() []*part {
+	var all []*part
+	byPath := map[string]*part{}
 	for _, path := range t.c.Paths() {
 		goal := goalOf(t.c.Part(path), t.s.Snapshot, t.last())
 		if goal == nil {
 			continue
 		}
-		p := &part{transfer: t, path: path, goal: goal.GUID}
-		if err := p.travel(ctx); err != nil {
-			return err
+		p := &part{transfer: t, path: path, goal: goal.GUID, over: make(chan struct{})}
+		if path != "" {
+			p.above = byPath[parent(path)]
 		}
+		all, byPath[path] = append(all, p), p
 	}
-	return nil
+	return all
+}
+
+// run sends a part, and says so when that is over.
+func (p *part) run(ctx context.Context) error {
+	var arrived func()
+	p.account, arrived = p.o.depart(p.path)
+	defer arrived()
+	defer close(p.over)
+	p.err = p.travel(ctx)
+	return p.err
 }
 
 // travel sends a part. Each leg brings the target one snapshot closer; a leg that the target refuses because it is not what was
@@ -211,7 +249,10 @@ func (p *part) travel(ctx context.Context) error {
 	src := p.c.Part(p.path)
 	for surprises := 0; ; {
 		p.had = 0
-		l, refused := nextLeg(src, p.dst.Part(p.path), p.goal, func(token string) (state.Snapshot, bool) { return p.resumable(ctx, src, token) })
+		if err := p.beneath(); err != nil {
+			return err
+		}
+		l, refused := nextLeg(src, p.seen(), p.goal, func(token string) (state.Snapshot, bool) { return p.resumable(ctx, src, token) })
 		if p.later != nil {
 			return fmt.Errorf("look at the half-received stream: %w", p.later)
 		}
@@ -229,23 +270,44 @@ func (p *part) travel(ctx context.Context) error {
 			return err
 		}
 		p.noResume = p.noResume || l.token != ""
-		if err := p.ask(ctx); err != nil {
+		now, err := p.peer(ctx)
+		if err != nil {
 			return err
 		}
+		p.learn(now)
 	}
+}
+
+// beneath waits, if the target does not have the part at all, until what it is below has arrived: it is made there.
+func (p *part) beneath() error {
+	if p.above == nil || p.seen() != nil {
+		return nil
+	}
+	<-p.above.over
+	return p.above.err
+}
+
+// seen returns what is known of the part on the target; nil if it is not there.
+func (p *part) seen() *state.Copy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dst.Part(p.path)
+}
+
+// learn brings what is known of the part on the target up to what it says now.
+func (p *part) learn(now *state.Copy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dst = p.dst.With(p.path, now)
 }
 
 // firstLook trusts the step's base if it names one: asking costs time in the outage, and the target refuses a wrong base. It says
 // nothing about children.
-func (t *transfer) firstLook(ctx context.Context) error {
+func (t *transfer) firstLook(ctx context.Context) (err error) {
 	if len(t.c.Children) == 0 && t.s.Base != 0 && t.s.Token == "" && t.c.Find(t.s.Base) != nil {
 		t.dst = &state.Copy{UUID: t.s.UUID, Role: state.Standby, Filesystem: state.Filesystem{Snapshots: []state.Snapshot{{GUID: t.s.Base}}}}
 		return nil
 	}
-	return t.ask(ctx)
-}
-
-func (t *transfer) ask(ctx context.Context) (err error) {
 	t.dst, err = t.peer(ctx)
 	return err
 }
@@ -286,26 +348,28 @@ func (p *part) push(ctx context.Context, l leg) error {
 			return fmt.Errorf("estimate %s: %w", l.to.Name, err)
 		}
 		q.Bytes = size
-		p.o.expect(size)
+		p.account.expect(size)
 	}
-	began, before := time.Now(), p.o.now().Bytes
-	p.o.resumes(p.had)
+	began, before, alone := time.Now(), p.o.sent(), p.account.now().Bytes
+	p.account.resumes(p.had)
 	reply, err := p.pump(ctx, out, q)
 	if err != nil {
 		return fmt.Errorf("send %s to node %s: %w", l.to.Name, p.s.Peer, err)
 	}
-	p.o.arrived()
-	p.a.rates.measured(p.s.Peer, p.o.now().Bytes-before, time.Since(began))
+	p.account.arrived()
+	if p.account.now().Bytes-alone >= enoughToMeasure {
+		p.a.rates.measured(p.s.Peer, p.o.sent()-before, time.Since(began)) // with what went beside it
+	}
 	if got := reply.Part(p.path); got == nil || got.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
 		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, p.s.Peer)
 	}
 	reply.Receiving = false // it was read before the target let go of its end
-	p.dst = reply
+	p.learn(reply)
 	return nil
 }
 
 func (p *part) head(l leg) receiveRequest {
-	q := receiveRequest{Volume: p.c.Volume, UUID: p.c.UUID, Lead: p.c.Lead, From: p.a.id, Epoch: p.c.Epoch, Child: p.path, To: l.to.GUID, Base: l.base.GUID,
+	q := receiveRequest{Volume: p.c.Volume, UUID: p.c.UUID, Lead: p.c.Lead, From: p.a.id, Transfer: p.id, Epoch: p.c.Epoch, Child: p.path, To: l.to.GUID, Base: l.base.GUID,
 		Token: l.token, Discard: l.discard, SendFlags: p.flags(), Reclaim: p.c.Reclaim}
 	if l.base.GUID == 0 {
 		q.Settled = settledOf(p.c, p.path)
@@ -321,7 +385,7 @@ func (p *part) head(l leg) receiveRequest {
 
 // flags returns how a part is sent: as the target remembers of its first stream, raw if it is encrypted.
 func (p *part) flags() string {
-	src, dst := p.c.Part(p.path), p.dst.Part(p.path)
+	src, dst := p.c.Part(p.path), p.seen()
 	if src.Encrypted || dst == nil || dst.SendFlags == "" {
 		return flagsOf(src)
 	}

@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"time"
-
-	"github.com/drover-project/drover/state"
 )
 
 // stuckFor is how long nothing may move in a stream before it is cut, to be resumed. A pool that writes a transaction group is
@@ -22,7 +20,7 @@ func (a *account) stillAfter(d time.Duration) bool {
 
 // watch ends a stream in which nothing moves: no byte at either end, and the target's resume token, which is what would be
 // lost, unchanged between two looks. token asks for it; who does not answer has not moved either.
-func (o *outgoing) watch(ctx context.Context, patience time.Duration, token func(context.Context) string, end func(error)) {
+func (a *account) watch(ctx context.Context, patience time.Duration, token func(context.Context) string, end func(error)) {
 	tick := time.NewTicker(patience / 4)
 	defer tick.Stop()
 	var before *string
@@ -32,7 +30,7 @@ func (o *outgoing) watch(ctx context.Context, patience time.Duration, token func
 			return
 		case <-tick.C:
 		}
-		if !o.stillAfter(patience / 2) {
+		if !a.stillAfter(patience / 2) {
 			before = nil
 			continue
 		}
@@ -40,7 +38,7 @@ func (o *outgoing) watch(ctx context.Context, patience time.Duration, token func
 		if before != nil && *before != now {
 			before = nil // the pool is slow, not stuck
 		}
-		if before != nil && o.stillAfter(patience) {
+		if before != nil && a.stillAfter(patience) {
 			end(errorf(CodeUnknown, "nothing has moved for %s, and what has arrived is the same: the stream is cut, and goes on from there", patience))
 			return
 		}
@@ -50,20 +48,11 @@ func (o *outgoing) watch(ctx context.Context, patience time.Duration, token func
 	}
 }
 
-// token returns the resume token that the target shows now, "" if it shows none or does not answer.
+// token returns the part's resume token that the target shows now, "" if it shows none or does not answer.
 func (p *part) token(ctx context.Context) string {
 	c, err := p.peer(ctx)
-	if err != nil || c == nil {
-		return ""
+	if its := c.Part(p.path); err == nil && its != nil {
+		return its.ResumeToken
 	}
-	return tokensOf(c)
-}
-
-// tokensOf joins the tokens of a copy and of what is below it.
-func tokensOf(c *state.Copy) string {
-	all := ""
-	for _, path := range c.Paths() {
-		all += c.Part(path).ResumeToken + " "
-	}
-	return all
+	return ""
 }

@@ -18,30 +18,30 @@ import (
 func TestStuckStreamIsCut(t *testing.T) {
 	same := func(context.Context) string { return "1-a-b-c" }
 	for name, c := range map[string]struct {
-		each  func(*outgoing, int) // every second
+		each  func(*account, int) // every second
 		token func(context.Context) string
 		cut   bool
 	}{
-		"nothing moves":                  {func(*outgoing, int) {}, same, true},
-		"the target does not answer":     {func(*outgoing, int) {}, func(context.Context) string { return "" }, true},
-		"pulses in which nothing moves":  {func(o *outgoing, _ int) { o.told(stream.Pulse{Taken: 7, Level: 9, Size: 9}) }, same, true},
-		"a ring that is not emptied":     {func(o *outgoing, _ int) { o.enter(answered); o.told(stream.Pulse{Taken: 7, Level: 9, Size: 9}) }, same, true},
-		"bytes are sent":                 {func(o *outgoing, _ int) { o.add(1) }, same, false},
-		"bytes are taken":                {func(o *outgoing, i int) { o.told(stream.Pulse{Taken: int64(i), Level: 9, Size: 9}) }, same, false},
-		"a limit keeps it still":         {func(o *outgoing, _ int) { o.enter(limited) }, same, false},
-		"zfs receive has all and works":  {func(o *outgoing, _ int) { o.enter(answered) }, same, false},
-		"what has arrived still changes": {func(*outgoing, int) {}, func(context.Context) string { return strconv.FormatInt(time.Now().Unix(), 10) }, false},
+		"nothing moves":                  {func(*account, int) {}, same, true},
+		"the target does not answer":     {func(*account, int) {}, func(context.Context) string { return "" }, true},
+		"pulses in which nothing moves":  {func(a *account, _ int) { a.told(stream.Pulse{Taken: 7, Level: 9, Size: 9}) }, same, true},
+		"a ring that is not emptied":     {func(a *account, _ int) { a.enter(answered); a.told(stream.Pulse{Taken: 7, Level: 9, Size: 9}) }, same, true},
+		"bytes are sent":                 {func(a *account, _ int) { a.add(1) }, same, false},
+		"bytes are taken":                {func(a *account, i int) { a.told(stream.Pulse{Taken: int64(i), Level: 9, Size: 9}) }, same, false},
+		"a limit keeps it still":         {func(a *account, _ int) { a.enter(limited) }, same, false},
+		"zfs receive has all and works":  {func(a *account, _ int) { a.enter(answered) }, same, false},
+		"what has arrived still changes": {func(*account, int) {}, func(context.Context) string { return strconv.FormatInt(time.Now().Unix(), 10) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := &outgoing{account: newAccount(state.Step{})}
+				a := newAccount(state.Step{}, "")
 				ctx, end := context.WithCancelCause(t.Context())
 				began, cut := time.Now(), time.Time{}
 				go func() {
-					o.watch(ctx, time.Minute, c.token, func(err error) { cut = time.Now(); end(err) })
+					a.watch(ctx, time.Minute, c.token, func(err error) { cut = time.Now(); end(err) })
 				}()
 				for i := range 300 {
-					c.each(o, i)
+					c.each(a, i)
 					time.Sleep(time.Second)
 				}
 				if c.cut != isKind(context.Cause(ctx), ErrUnknown) {

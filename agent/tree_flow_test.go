@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -222,14 +221,9 @@ func TestHalfReceivedChildrenDoNotShareTheirFate(t *testing.T) {
 	cut := func(args string, at int64) zfsim.Rule {
 		return zfsim.Rule{Command: "send", Args: args, Action: zfsim.ActKillStream, Bytes: at}
 	}
-	big := func(child string) {
-		b := make([]byte, 4<<20)
-		rand.Read(b) // it never fails
-		h.from.writeIn(child, "big", string(b))
-	}
-	big("b")
+	h.from.grow("b")
 	fail(1, cut("/b@drover-0.2-1", 2<<20))
-	big("a")
+	h.from.grow("a")
 	fail(2, cut("/a@drover-0.2-2", 2<<20), cut("-t", 1))
 	half := h.to.copy(h.v)
 	if half.Child("a").ResumeToken == "" || half.Child("b").ResumeToken == "" {
@@ -242,12 +236,7 @@ func TestHalfReceivedChildrenDoNotShareTheirFate(t *testing.T) {
 	}
 	looks := zfsim.Rule{Command: "send", Args: "-t " + half.Child("a").ResumeToken, Action: zfsim.ActHangBefore, Until: gate}
 	h.from.faults(zfsim.Faults{Rules: []zfsim.Rule{looks}})
-	done := make(chan error, 1)
-	s := h.from.to(h.to, state.CatchUp, h.v, h.e, "drover-0.2-2")
-	go func() {
-		_, err := h.from.try(s)
-		done <- err
-	}()
+	done := h.from.begin(h.from.to(h.to, state.CatchUp, h.v, h.e, "drover-0.2-2"))
 	until(t, "the token of a is looked at", func() bool {
 		hits, err := zfsim.ReachedFaults(h.from.machine.Dir)
 		return err == nil && hits[0] > 0

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/drover-project/drover/agent/stream"
 	"github.com/drover-project/drover/state"
 )
 
@@ -14,7 +15,7 @@ import (
 type underway struct {
 	mu      sync.Mutex
 	out     map[state.UUID]*outgoing
-	in      map[state.UUID]bool
+	in      map[*receiver]*stream.Ring // the ring is nil before the data comes
 	idle    map[state.UUID]*waiting
 	life    time.Duration // of an idle line; 0 for lineLife
 	running sync.WaitGroup
@@ -27,7 +28,45 @@ type outgoing struct {
 	result Result // valid when done is closed
 	err    error
 
-	account
+	mu    sync.Mutex
+	parts []*account // of the datasets that are on their way now
+	past  int64      // bytes of those that were
+}
+
+// depart says that a dataset of the stream is on its way, until the returned function is called.
+func (o *outgoing) depart(path string) (*account, func()) {
+	a := newAccount(o.step, path)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.parts = append(o.parts, a)
+	return a, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.parts = slices.DeleteFunc(o.parts, func(p *account) bool { return p == a })
+		o.past += a.now().Bytes
+	}
+}
+
+// sent returns how many bytes of all datasets have been sent so far.
+func (o *outgoing) sent() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	sent := o.past
+	for _, a := range o.parts {
+		sent += a.now().Bytes
+	}
+	return sent
+}
+
+// now returns how far the datasets are that are on their way.
+func (o *outgoing) now() []state.Stream {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []state.Stream
+	for _, a := range o.parts {
+		all = append(all, a.now())
+	}
+	return all
 }
 
 // begin returns the stream of a step and whether it runs already. A stream of another kind for the same volume is ErrBusy.
@@ -43,7 +82,7 @@ func (u *underway) begin(s state.Step) (o *outgoing, runs bool, err error) {
 	if u.out == nil {
 		u.out = map[state.UUID]*outgoing{}
 	}
-	o = &outgoing{step: s, done: make(chan struct{}), account: newAccount(s)}
+	o = &outgoing{step: s, done: make(chan struct{})}
 	u.out[s.UUID] = o
 	u.running.Add(1)
 	return o, false, nil
@@ -76,39 +115,69 @@ func (o *outgoing) await(ctx context.Context) (Result, error) {
 	}
 }
 
-// streams returns what this node is sending, by volume.
+// streams returns what this node is sending, by volume and path.
 func (u *underway) streams() []state.Stream {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var all []state.Stream
 	for _, o := range u.out {
-		all = append(all, o.now())
+		all = append(all, o.now()...)
 	}
-	slices.SortFunc(all, func(a, b state.Stream) int { return strings.Compare(string(a.Volume), string(b.Volume)) })
+	slices.SortFunc(all, func(a, b state.Stream) int { return strings.Compare(a.Name(), b.Name()) })
 	return all
 }
 
 // receive notes a receive, until the returned function is called.
-func (u *underway) receive(uuid state.UUID) func() {
+func (u *underway) receive(v *receiver) func() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.in == nil {
-		u.in = map[state.UUID]bool{}
+		u.in = map[*receiver]*stream.Ring{}
 	}
-	u.in[uuid] = true
+	u.in[v] = v.ring
 	u.running.Add(1)
 	return func() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		delete(u.in, uuid)
+		delete(u.in, v)
 		u.running.Done()
+	}
+}
+
+// flows notes that a receive that is noted has a ring now.
+func (u *underway) flows(v *receiver) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.in[v]; ok {
+		u.in[v] = v.ring
 	}
 }
 
 func (u *underway) receiving(uuid state.UUID) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.in[uuid]
+	for v := range u.in {
+		if v.q.UUID == uuid {
+			return true
+		}
+	}
+	return false
+}
+
+// toCome returns how many bytes the receives, but for one, are yet to bring to the pool.
+func (u *underway) toCome(but *receiver) (bytes int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for v, ring := range u.in {
+		switch {
+		case v == but:
+		case ring == nil:
+			bytes += v.q.Bytes
+		default:
+			bytes += max(v.q.Bytes-ring.Pulse().Taken, 0)
+		}
+	}
+	return bytes
 }
 
 // wait waits until nothing runs.

@@ -56,6 +56,22 @@ func (c *Copy) Part(path string) *Copy {
 		Receiving: c.Receiving, Filesystem: d.Filesystem}
 }
 
+// With returns the copy with one of its parts as a later look has found it, at which other parts may have been on their way.
+func (c *Copy) With(path string, later *Copy) *Copy {
+	if c == nil || later == nil || path == "" && len(c.Children) == 0 {
+		return later
+	}
+	with := *c
+	if path == "" {
+		with = *later
+	}
+	with.Children = slices.DeleteFunc(slices.Clone(c.Children), func(d Child) bool { return path != "" && d.Path == path })
+	if d := later.Child(path); d != nil {
+		with.Children = append(with.Children, *d)
+	}
+	return &with
+}
+
 // Parts returns all datasets of the copy, see [Copy.Part].
 func (c *Copy) Parts() []*Copy {
 	var parts []*Copy

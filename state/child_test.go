@@ -57,6 +57,41 @@ func TestBelow(t *testing.T) {
 	}
 }
 
+func TestCopyWithALaterLookAtOnePart(t *testing.T) {
+	later := family()
+	for i := range later.Children {
+		later.Children[i].Written = 7
+	}
+	later.Written, later.Children[2].Snapshots = 7, []Snapshot{{GUID: 4}, {GUID: 9}}
+	later.Children = later.Children[1:] // without b
+	written := func(c *Copy) (paths []string) {
+		for _, path := range c.Paths() {
+			if c.Part(path).Written > 0 {
+				paths = append(paths, path)
+			}
+		}
+		return paths
+	}
+	for _, path := range []string{"", "a"} {
+		c := family().With(path, later)
+		if got := written(c); !slices.Equal(got, []string{path}) || len(c.Children) != 4 {
+			t.Errorf("with %q: new are %q of %q", path, got, c.Paths())
+		}
+	}
+	if c := family().With("a", later); c.Part("a").Newest().GUID != 9 || c.Part("b").Newest().GUID != 2 {
+		t.Errorf("got %+v", c)
+	}
+	if c := family().With("b", later); c.Part("b") != nil || len(c.Children) != 3 {
+		t.Errorf("b is still there: %q", c.Paths())
+	}
+	if c := later.With("b", family()); c.Part("b") == nil {
+		t.Errorf("b has not come: %q", c.Paths())
+	}
+	if none := (*Copy)(nil); none.With("", later) != later || later.With("a", none) != nil {
+		t.Error("copies that are not there")
+	}
+}
+
 // What is known of a file system is not wrapped on its way from an agent: copies and what is below them read as they always have.
 func TestFilesystemsAreFlatInJSON(t *testing.T) {
 	want := family()

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -317,6 +318,7 @@ type User struct {
 // Stream is data on its way from one node to another.
 type Stream struct {
 	Volume   VolumeName
+	Child    string `json:",omitempty"` // path of the dataset below the volume's; "" for its own
 	UUID     UUID
 	App      AppID
 	Move     MoveID
@@ -332,6 +334,9 @@ type Stream struct {
 	Room     int64     // bytes that could
 	Quiet    time.Time // since when nothing has moved; zero if something does
 }
+
+// Name returns what the stream is of: a volume, or a dataset below one.
+func (s Stream) Name() string { return strings.TrimSuffix(string(s.Volume)+"/"+s.Child, "/") }
 
 // Bound is what a stream waits for most.
 type Bound string

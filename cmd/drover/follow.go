@@ -177,7 +177,7 @@ func sends(k state.StepKind) bool {
 func (f *following) streams(ctx context.Context, any bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	running := map[state.UUID]bool{}
+	running := map[streamKey]bool{}
 	for _, addr := range f.nodes {
 		if !any {
 			break
@@ -187,15 +187,11 @@ func (f *following) streams(ctx context.Context, any bool) {
 			return
 		}
 		for _, s := range streams {
-			running[s.UUID] = true
+			running[keyOf(s)] = true
 			f.ui.stream(s)
 		}
 	}
-	for id := range f.ui.bar {
-		if !running[id] {
-			f.ui.finish(id)
-		}
-	}
+	f.ui.finishAll(func(k streamKey) bool { return !running[k] })
 }
 
 // statusLine says in one line what an app is at; "" if there is nothing to say.

@@ -21,13 +21,13 @@ import (
 type progress struct {
 	out  io.Writer
 	bars *mpb.Progress // nil if the output is no terminal
-	bar  map[state.UUID]*streamBar
+	bar  map[streamKey]*streamBar
 	said map[string]time.Time   // when a stream was last spoken of
 	went map[state.AppID]string // the failure that an app was last said to have
 }
 
 func newProgress(out io.Writer) *progress {
-	p := &progress{out: out, bar: map[state.UUID]*streamBar{}, said: map[string]time.Time{}, went: map[state.AppID]string{}}
+	p := &progress{out: out, bar: map[streamKey]*streamBar{}, said: map[string]time.Time{}, went: map[state.AppID]string{}}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
 	}
@@ -58,7 +58,7 @@ func (p *progress) event(e controller.Event) {
 		p.stream(*e.Stream)
 	case controller.EventDone:
 		delete(p.went, e.Step.App)
-		p.finish(e.Step.UUID)
+		p.finishAll(func(k streamKey) bool { return k.volume == e.Step.UUID })
 	case controller.EventMoved:
 		p.moved(e.Move)
 	}
@@ -83,16 +83,32 @@ func (p *progress) moved(m *controller.Move) {
 		seconds(m.Parts["stop"]), seconds(m.Parts["last delta"]), seconds(m.Parts["promote"]), seconds(m.Parts["start"]))
 }
 
+// streamKey says of which dataset of which volume a stream is.
+type streamKey struct {
+	volume state.UUID
+	child  string
+}
+
+func keyOf(s state.Stream) streamKey { return streamKey{s.UUID, s.Child} }
+
+func (p *progress) finishAll(over func(streamKey) bool) {
+	for k := range p.bar {
+		if over(k) {
+			p.finish(k)
+		}
+	}
+}
+
 // finish replaces the bar of a stream that is over by a line.
-func (p *progress) finish(id state.UUID) {
-	b := p.bar[id]
+func (p *progress) finish(k streamKey) {
+	b := p.bar[k]
 	if b == nil {
 		return
 	}
 	b.bar.SetTotal(-1, true)
-	delete(p.bar, id)
+	delete(p.bar, k)
 	s := b.now.Load()
-	p.line("%-10s %-15s sent, at %s/s", s.Volume, s.Snapshot, reconcile.Bytes(int64(s.Rate)))
+	p.line("%-10s %-15s sent, at %s/s", s.Name(), s.Snapshot, reconcile.Bytes(int64(s.Rate)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
@@ -126,9 +142,9 @@ func (p *progress) stream(s state.Stream) {
 		p.mention(s)
 		return
 	}
-	b := p.bar[s.UUID]
+	b := p.bar[keyOf(s)]
 	if b != nil && b.now.Load().Snapshot != s.Snapshot {
-		p.finish(s.UUID)
+		p.finish(keyOf(s))
 		b = nil
 	}
 	if b == nil {
@@ -147,9 +163,9 @@ func (p *progress) addBar(s state.Stream) *streamBar {
 		return reconcile.Bytes(now.Bytes) + " of " + reconcile.Bytes(now.Total) + " "
 	}
 	b.bar = p.bars.AddBar(max(s.Total, 1), mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %s %s  ", s.Volume, s.Snapshot)), decor.Any(amount)),
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %s %s  ", s.Name(), s.Snapshot)), decor.Any(amount)),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return pace(*b.now.Load()) })))
-	p.bar[s.UUID] = b
+	p.bar[keyOf(s)] = b
 	return b
 }
 
@@ -157,12 +173,12 @@ func (p *progress) addBar(s state.Stream) *streamBar {
 const everyFew = 5 * time.Second
 
 func (p *progress) mention(s state.Stream) {
-	key := string(s.UUID) + s.Snapshot
+	key := string(s.UUID) + s.Child + "@" + s.Snapshot
 	if s.Bytes == 0 || time.Since(p.said[key]) < everyFew {
 		return
 	}
 	p.said[key] = time.Now()
-	p.line("%-10s %-15s %s of %s, %s", s.Volume, s.Snapshot, reconcile.Bytes(s.Bytes), reconcile.Bytes(s.Total), pace(s))
+	p.line("%-10s %-15s %s of %s, %s", s.Name(), s.Snapshot, reconcile.Bytes(s.Bytes), reconcile.Bytes(s.Total), pace(s))
 }
 
 // pace is a stream's rate, and how long it will still take.

@@ -14,7 +14,7 @@ func (v *overview) printStreams(w io.Writer) {
 	title := "\nSTREAM\tFROM\tTO\tSENT\tRATE\tBOUND\n"
 	for _, n := range v.nodes() {
 		for _, s := range n.Streams {
-			fmt.Fprintf(w, "%s%s@%s\t%s\t%s\t%s\t%s\t%s\n", title, s.Volume, s.Snapshot, n.Hostname, v.hostname(s.To), sent(s), pace(s), v.bound(n, s))
+			fmt.Fprintf(w, "%s%s@%s\t%s\t%s\t%s\t%s\t%s\n", title, s.Name(), s.Snapshot, n.Hostname, v.hostname(s.To), sent(s), pace(s), v.bound(n, s))
 			title = ""
 		}
 	}
