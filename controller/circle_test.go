@@ -16,7 +16,7 @@ func TestGrowingGraceIsNoCircle(t *testing.T) {
 	}{"the same": {0, circles}, "more each time": {30 * time.Second, 1}} {
 		l := newLoop(&Controller{}, 1, nil)
 		for i := range circles {
-			l.note(state.Step{App: "/a", Kind: state.SaveGrace, Volume: "v", Node: "n", Grace: time.Minute + time.Duration(i)*c.grows}, nil)
+			l.note([]state.Step{{App: "/a", Kind: state.SaveGrace, Volume: "v", Node: "n", Grace: time.Minute + time.Duration(i)*c.grows}}, nil)
 		}
 		if got := l.retries["/a"].same; got != c.want {
 			t.Errorf("%s: counted %d times, want %d", name, got, c.want)

@@ -31,7 +31,9 @@ type doer struct {
 	mem  *memory
 	term state.Term
 	d    *state.Desired
-	o    *state.Observed
+
+	mu sync.Mutex // for o, while steps of agents go side by side; other steps are done alone
+	o  *state.Observed
 }
 
 // do carries out one step.
@@ -268,6 +270,8 @@ func (w *doer) agent(ctx context.Context, s state.Step) error {
 		return fmt.Errorf("%s of volume %s: node %s is not known", s.Kind, s.Volume, s.Node)
 	}
 	r, err := w.c.Agents.Do(ctx, n.Address, w.term, s)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err != nil {
 		if e := (*agent.Error)(nil); errors.As(err, &e) && e.Copy != nil {
 			replace(n, e.Copy)
@@ -283,6 +287,15 @@ func (w *doer) agent(ctx context.Context, s state.Step) error {
 		w.mem.saved(s.App)
 	}
 	return nil
+}
+
+// missed notes who still uses an app's volumes if a step gives up its cutover.
+func (w *doer) missed(s state.Step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if reconcile.Missed(w.o, s) {
+		w.mem.lingering(s.App, reconcile.Lingering(w.o, s))
+	}
 }
 
 // replace puts a copy as it was read back in the place of what was known of it.

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ type retry struct {
 	next  time.Time
 	err   error
 	since time.Time
-	key   string // the last step, without its estimates
+	key   string // the last steps, without their estimates
 	same  int    // how often it came in a row
 }
 
@@ -201,7 +202,7 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 	defer l.mu.Unlock()
 	now := time.Now()
 	if running, ok := l.busy[dec.App]; ok {
-		dec.Step, dec.Stalled, dec.Waiting = &running, "", ""
+		dec.Step, dec.Beside, dec.Stalled, dec.Waiting = &running, nil, "", ""
 		return
 	}
 	r := l.retries[dec.App]
@@ -216,9 +217,9 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 		dec.Waiting, dec.After = r.err.Error(), r.next.Sub(now)
 		return
 	}
-	if r != nil && r.same >= circles && r.key == stepKey(*dec.Step) && now.Before(r.next) {
+	if r != nil && r.same >= circles && r.key == keyOf(dec.Steps()) && now.Before(r.next) {
 		dec.Stalled = fmt.Sprintf("%s was done %d times and is needed again: something else keeps changing it back, or this is a defect of Drover", dec.Step.Kind, r.same)
-		dec.Step = nil
+		dec.Step, dec.Beside = nil, nil
 		return
 	}
 	l.busy[dec.App] = *dec.Step
@@ -236,16 +237,17 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 // circles is how often the same step may come in a row before it counts as going in a circle.
 const circles = 5
 
-// script does an app's step, and the steps that follow from it without another whole observation: each is decided by the same
+// script does what was decided about an app, and what follows from it without another whole observation: each step is decided by the same
 // rules on what the steps before it reported, and each is guarded where it happens.
 func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
 	var aside sync.WaitGroup
 	defer aside.Wait()
 	for dec.Step != nil {
-		s := *dec.Step
+		steps := dec.Steps()
+		s := steps[0]
 		l.begin(s)
 		begun := time.Now()
-		err := l.doOrBegin(ctx, w, s, &aside)
+		err := l.doOrBegin(ctx, w, steps, &aside)
 		took := time.Since(begun)
 		ours := errors.Is(err, marathon.ErrLocked) && !s.Force // maybe: the deployments were read again
 		if err != nil && !ours || ctx.Err() != nil || !goesOn(s, took) {
@@ -257,26 +259,44 @@ func (l *loop) script(ctx context.Context, w *doer, dec state.Decision) {
 		if dec.Step != nil && (!goesOn(*dec.Step, 0) || ours && !dec.Step.Force) {
 			return
 		}
-		if dec.Step != nil && err == nil && !waits(s.Kind) && stepKey(*dec.Step) == stepKey(s) {
+		if dec.Step != nil && err == nil && !waits(s.Kind) && keyOf(dec.Steps()) == keyOf(steps) {
 			return // it had no effect that is seen here: only a whole look can tell why
 		}
 	}
 }
 
-// doOrBegin does a step, or only begins it if nothing waits for it: a source is retired while the app starts on the target. If
+// doOrBegin does steps, or only begins them if nothing waits for them: a source is retired while the app starts on the target. If
 // that fails the next look finds it released and retires it.
-func (l *loop) doOrBegin(ctx context.Context, w *doer, s state.Step, aside *sync.WaitGroup) error {
-	n := w.o.Nodes[s.Node]
-	if s.Kind != state.Retire || n == nil || !w.mem.isDown(s.App) {
-		err := l.doOne(ctx, w, s)
-		l.note(s, err)
-		return err
+func (l *loop) doOrBegin(ctx context.Context, w *doer, steps []state.Step, aside *sync.WaitGroup) error {
+	first := steps[0]
+	n := w.o.Nodes[first.Node]
+	if first.Kind != state.Retire || n == nil || !w.mem.isDown(first.App) {
+		return l.doAll(ctx, w, steps)
 	}
-	alone := *w
-	alone.o = &state.Observed{Nodes: map[state.NodeID]*state.Node{s.Node: {ID: n.ID, Hostname: n.Hostname, Address: n.Address}}}
-	aside.Go(func() { l.note(s, l.doOne(ctx, &alone, s)) })
-	reconcile.Predict(w.o, s, time.Now())
+	alone := &doer{c: w.c, mem: w.mem, term: w.term, d: w.d,
+		o: &state.Observed{Nodes: map[state.NodeID]*state.Node{n.ID: {ID: n.ID, Hostname: n.Hostname, Address: n.Address}}}}
+	aside.Go(func() { _ = l.doAll(ctx, alone, steps) }) // it is noted
+	for _, s := range steps {
+		reconcile.Predict(w.o, s, time.Now())
+	}
 	return nil
+}
+
+// doAll does steps of one app side by side, each to its end, and notes how that went: the error is that of the first one that went wrong.
+func (l *loop) doAll(ctx context.Context, w *doer, steps []state.Step) error {
+	begun := time.Now()
+	errs := make([]error, len(steps))
+	var all sync.WaitGroup
+	for i, s := range steps {
+		all.Go(func() { errs[i] = l.doOne(ctx, w, s) })
+	}
+	all.Wait()
+	err := cmp.Or(errs...)
+	if err == nil {
+		l.measure(ctx, w, steps, time.Since(begun))
+	}
+	l.note(steps, err)
+	return err
 }
 
 // freshEnough is how old the rest of an observation may be for a cutover to begin on it.
@@ -313,9 +333,7 @@ func (l *loop) doOne(ctx context.Context, w *doer, s state.Step) error {
 		log.InfoContext(ctx, "step starts", "why", s.Why, "epoch", s.Epoch, "snapshot", s.Snapshot)
 		l.emit(Event{Kind: EventStarted, Step: s})
 	}
-	if reconcile.Missed(w.o, s) {
-		w.mem.lingering(s.App, reconcile.Lingering(w.o, s))
-	}
+	w.missed(s)
 	begun := time.Now()
 	stop := l.progress(ctx, w, s)
 	err := w.do(ctx, s)
@@ -330,7 +348,6 @@ func (l *loop) doOne(ctx context.Context, w *doer, s state.Step) error {
 		log.InfoContext(ctx, "step ends", "took", took)
 	}
 	l.emit(Event{Kind: EventDone, Step: s, Took: took})
-	l.measure(ctx, w, s, took)
 	return nil
 }
 
@@ -341,8 +358,9 @@ func (l *loop) nodeName(w *doer, id state.NodeID) state.Hostname {
 	return state.Hostname(id)
 }
 
-// note keeps the outcome of a step for the app's back-off.
-func (l *loop) note(s state.Step, err error) {
+// note keeps the outcome of steps that were done side by side for their app's back-off.
+func (l *loop) note(steps []state.Step, err error) {
+	s := steps[0]
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.retries[s.App]
@@ -350,7 +368,7 @@ func (l *loop) note(s state.Step, err error) {
 		r = &retry{}
 		l.retries[s.App] = r
 	}
-	key := stepKey(s)
+	key := keyOf(steps)
 	if r.key != key {
 		r.key, r.same = key, 0
 	}
@@ -384,6 +402,15 @@ func stepKey(s state.Step) string {
 	return strings.Join([]string{string(s.Kind), string(s.Volume), string(s.Node), string(s.Peer), s.Epoch.String(), s.Snapshot, s.Grace.String(), s.Why}, "|")
 }
 
+// keyOf identifies steps that are done side by side.
+func keyOf(steps []state.Step) string {
+	keys := make([]string, len(steps))
+	for i, s := range steps {
+		keys[i] = stepKey(s)
+	}
+	return strings.Join(keys, "\n")
+}
+
 // until returns how long the loop may sleep.
 func (l *loop) until(decisions []state.Decision) time.Duration {
 	pause := l.c.o.Every
@@ -406,7 +433,8 @@ func (l *loop) emit(e Event) {
 }
 
 // measure keeps what the parts of a move took, for the next prediction and for people.
-func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Duration) {
+func (l *loop) measure(ctx context.Context, w *doer, steps []state.Step, took time.Duration) {
+	s := steps[0]
 	if s.Kind == state.Retire {
 		return // it may end after its move, and would begin another record
 	}
@@ -414,7 +442,7 @@ func (l *loop) measure(ctx context.Context, w *doer, s state.Step, took time.Dur
 	l.mu.Lock()
 	m := l.moveOf(s, now)
 	if m != nil {
-		m.add(s, took, now)
+		m.add(steps, took, now)
 		if s.Peer != "" && (s.Kind == state.Replicate || s.Kind == state.Resume || s.Kind == state.CatchUp) {
 			m.From, m.To = l.nodeName(w, s.Node), l.nodeName(w, s.Peer)
 		}

@@ -142,16 +142,22 @@ func (l *loop) moveOf(s state.Step, now time.Time) *Move {
 	return &l.moves[len(l.moves)-1]
 }
 
-// add accounts for one step.
-func (m *Move) add(s state.Step, took time.Duration, now time.Time) {
+// add accounts for steps that were done side by side in a time.
+func (m *Move) add(steps []state.Step, took time.Duration, now time.Time) {
 	if m.Started.After(now.Add(-took)) {
 		m.Started = now.Add(-took)
 	}
-	switch s.Kind {
-	case state.Replicate, state.Resume, state.CatchUp:
-		m.Bytes += s.Bytes
+	for _, s := range steps {
+		switch s.Kind {
+		case state.Replicate, state.Resume, state.CatchUp, state.LastIncrement:
+			m.Bytes += s.Bytes
+		case state.Promote:
+			m.promoted = true
+		default:
+		}
+	}
+	switch steps[0].Kind {
 	case state.LastIncrement:
-		m.Bytes += s.Bytes
 		m.Parts["last delta"] += took
 	case state.HoldConnections, state.StopApp:
 		m.Parts["stop"] += took
@@ -160,9 +166,6 @@ func (m *Move) add(s state.Step, took time.Duration, now time.Time) {
 	case state.StartApp, state.VerifyReady, state.SetRoutes:
 		m.Parts["start"] += took
 	default:
-	}
-	if s.Kind == state.Promote {
-		m.promoted = true
 	}
 }
 

@@ -96,25 +96,34 @@ func (a *appCase) stop(at *state.Node, to *state.Node) (state.Decision, bool) {
 // after the release is settleReleased's.
 func (a *appCase) handOver(from, to *state.Node) (state.Decision, bool) {
 	epoch := a.nextEpoch(from, to)
-	for i := range a.vols {
-		if src := a.vols[i].on(from.ID); !fencedFor(src, epoch) {
-			return a.fence(&a.vols[i], from, to, epoch)
+	if d, decided := a.each(func(vc *volumeCase) (state.Decision, bool) {
+		if fencedFor(vc.on(from.ID), epoch) {
+			return state.Decision{}, false
 		}
+		return a.fence(vc, from, to, epoch)
+	}); decided {
+		return d, true
 	}
-	for i := range a.vols {
-		src, dst := a.vols[i].on(from.ID), a.vols[i].on(to.ID)
-		if where := touched(src); where != "" {
-			lead := placed{from, a.lead().on(from.ID)}
-			return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, where+" was written to after its last snapshot")
-		}
-		if !dst.Complete(src) {
-			return a.sendTo(&a.vols[i], from, to, state.LastIncrement, src.Newest().Name, epoch)
-		}
-		if dst.IsHalf() {
-			return a.dropHalf(&a.vols[i], to)
-		}
+	if d, decided := a.each(func(vc *volumeCase) (state.Decision, bool) { return a.sendLast(vc, from, to, epoch) }); decided {
+		return d, true
 	}
 	return a.release(a.lead(), from, to, epoch)
+}
+
+// sendLast brings the target of a fenced volume up to its last snapshot.
+func (a *appCase) sendLast(vc *volumeCase, from, to *state.Node, epoch state.Epoch) (state.Decision, bool) {
+	src, dst := vc.on(from.ID), vc.on(to.ID)
+	if where := touched(src); where != "" {
+		lead := placed{from, a.lead().on(from.ID)}
+		return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, where+" was written to after its last snapshot")
+	}
+	if !dst.Complete(src) {
+		return a.sendTo(vc, from, to, state.LastIncrement, src.Newest().Name, epoch)
+	}
+	if dst.IsHalf() {
+		return a.dropHalf(vc, to)
+	}
+	return state.Decision{}, false
 }
 
 // fence names the target and the base too: while the source fences, it opens the connection of the last increment.
@@ -153,16 +162,15 @@ func (a *appCase) promote(vc *volumeCase, r *state.Release, to *state.Node) (sta
 
 // retire marks the copies that were given away as old. It comes after the start, which does not wait for it.
 func (a *appCase) retire() (state.Decision, bool) {
-	for i := range a.vols {
-		vc := &a.vols[i]
+	return a.each(func(vc *volumeCase) (state.Decision, bool) {
 		for _, p := range vc.with(state.Released) {
 			if taken := takenOver(vc, p.copy.Release); taken != nil {
 				return a.do(state.Step{Kind: state.Retire, Volume: vc.want.Name, UUID: vc.birth.UUID, Move: a.moveID(p.copy.Release.Epoch), Node: p.node.ID,
 					Peer: taken.Node, Expect: expect(p.copy), Taken: taken, Why: a.name(taken.Node) + " has taken over"})
 			}
 		}
-	}
-	return state.Decision{}, false
+		return state.Decision{}, false
+	})
 }
 
 // takenOver returns the fact that the target of a release took over, if its copy still shows it.

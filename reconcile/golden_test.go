@@ -123,6 +123,7 @@ func stepLine(s state.Step) string {
 	add(s.Definition != nil, "%s", defined(s))
 	add(s.Kind == state.ScaleApp, "to %d", s.Instances)
 	add(s.Force, "force")
+	add(s.Beside, "beside")
 	for _, r := range s.Routes {
 		add(true, "%s=%s", r.Endpoint.Name, routeText(r))
 	}

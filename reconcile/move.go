@@ -44,10 +44,8 @@ func (a *appCase) moveOn() (state.Decision, bool) {
 	if why := a.hindered(h.node); why != "" {
 		return a.stall("%s", why)
 	}
-	for i := range a.vols {
-		if d, decided := a.copyTo(&a.vols[i], h.node, to); decided {
-			return d, true
-		}
+	if d, decided := a.each(func(vc *volumeCase) (state.Decision, bool) { return a.copyTo(vc, h.node, to) }); decided {
+		return d, true
 	}
 	return a.beginCutover(h.node, to)
 }
@@ -138,6 +136,9 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 	if kind != state.LastIncrement {
 		s.Keep, s.Sweep = a.needed(vc, src)
 	}
+	if len(src.Children) > 0 {
+		s.Datasets = 1 + len(src.Children)
+	}
 	switch {
 	case dst == nil:
 		s.Why = string(to.Hostname) + " has no copy"
@@ -149,7 +150,7 @@ func (a *appCase) sendTo(vc *volumeCase, from, to *state.Node, kind state.StepKi
 			s.Base, s.Bytes, s.Why = base.GUID, delta(src, dst), "changed since "+base.Name
 		}
 	}
-	s.Took = streamCost + time.Duration(float64(s.Bytes)/a.rate(from, to)*float64(time.Second))
+	s.Took = streamTime(s.Bytes, a.rate(from, to))
 	return a.do(s)
 }
 
@@ -228,10 +229,15 @@ func (a *appCase) predictOutage(from, to *state.Node) time.Duration {
 	return total
 }
 
-// leastOutage estimates the outage of a cutover with nothing left to send.
+// leastOutage estimates the outage of a cutover with nothing left to send. Several volumes go side by side, but for the release and the
+// promotion of the first.
 func (a *appCase) leastOutage() time.Duration {
 	t := a.timing()
-	return t.Stop + t.Start + time.Duration(len(a.vols))*(streamCost+3*fixedCost)
+	streams, changes := (len(a.vols)+abreast-1)/abreast, 3
+	if len(a.vols) > 1 {
+		changes = 5
+	}
+	return t.Stop + t.Start + time.Duration(streams)*streamCost + time.Duration(changes)*fixedCost
 }
 
 // anotherRound catches up once more, unless rounds have stopped shrinking: then the app stays up and a person is told.

@@ -54,8 +54,10 @@ func (p *planner) look(only []state.AppID) []state.AppID {
 			a.Stalled = "the plan does not end: its last step is " + string(d.Step.Kind) + " again and again; this is a defect of Drover"
 			continue
 		}
-		a.Steps = append(a.Steps, *d.Step)
-		Predict(p.o, *d.Step, p.now)
+		for _, s := range d.Steps() {
+			a.Steps = append(a.Steps, s)
+			Predict(p.o, s, p.now)
+		}
 		busy = append(busy, d.App)
 	}
 	return busy

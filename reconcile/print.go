@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,8 +28,14 @@ func formatApp(b *strings.Builder, a state.AppPlan, names *view) {
 		w.step(s)
 	}
 	w.endCutover()
-	for i, l := range w.lines {
-		fmt.Fprintln(b, strings.TrimRight(fmt.Sprintf("  %d  %s", i+1, l), " "))
+	number := 0
+	for _, l := range w.lines {
+		mark := ""
+		if !l.beside {
+			number++
+			mark = strconv.Itoa(number)
+		}
+		fmt.Fprintln(b, strings.TrimRight(fmt.Sprintf("%3s  %s", mark, l.text), " "))
 	}
 	if a.Stalled != "" {
 		fmt.Fprintf(b, "  stalled: %s\n", a.Stalled)
@@ -45,9 +52,16 @@ func formatApp(b *strings.Builder, a state.AppPlan, names *view) {
 type lineWriter struct {
 	names *view
 	app   state.AppPlan
-	lines []string
+	lines []planLine
 	cut   *outage // the cutover being gathered
-	last  state.StepKind
+	timer timer
+	round map[state.VolumeName]bool // those whose catch-up has its line
+}
+
+// planLine is one line of a plan. One that is about what is done at the same time as the line before it has no number.
+type planLine struct {
+	text   string
+	beside bool
 }
 
 // outage is the predicted parts of one cutover.
@@ -77,9 +91,13 @@ func (w *lineWriter) step(s state.Step) {
 	if w.cut == nil && begins {
 		w.cut = &outage{}
 	}
+	more := w.timer.adds(s)
+	if s.Kind != state.CatchUp {
+		w.round = nil
+	}
 	if w.cut != nil {
 		if part := w.cut.part(s.Kind); part != nil {
-			*part += s.Took
+			*part += more
 			return
 		}
 		if s.Kind == state.MountVolume {
@@ -88,9 +106,8 @@ func (w *lineWriter) step(s state.Step) {
 		w.endCutover()
 	}
 	if l := w.line(s); l != "" {
-		w.lines = append(w.lines, l)
+		w.lines = append(w.lines, planLine{l, s.Beside})
 	}
-	w.last = s.Kind
 }
 
 func (w *lineWriter) endCutover() {
@@ -98,9 +115,10 @@ func (w *lineWriter) endCutover() {
 		return
 	}
 	head := fmt.Sprintf("predicted outage %s of %s:", Seconds(w.cut.total()), budgetText(w.app.Budget))
-	w.lines = append(w.lines, fmt.Sprintf("%-10s  %-36s stop %s  last delta %s  promote %s  start %s", "cutover", head,
-		tenths(w.cut.stop), tenths(w.cut.delta), tenths(w.cut.promote), tenths(w.cut.start)))
-	w.cut, w.last = nil, state.StartApp
+	text := fmt.Sprintf("%-10s  %-36s stop %s  last delta %s  promote %s  start %s", "cutover", head,
+		tenths(w.cut.stop), tenths(w.cut.delta), tenths(w.cut.promote), tenths(w.cut.start))
+	w.lines = append(w.lines, planLine{text: text})
+	w.cut = nil
 }
 
 func tenths(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
@@ -130,11 +148,15 @@ func (w *lineWriter) line(s state.Step) string {
 	case state.MountVolume:
 		return row("mount", vol+" on "+w.names.name(s.Node), "", "")
 	case state.Replicate, state.Resume:
-		return row(string(s.Kind), vol+sizeText(s.Bytes)+" to "+w.names.name(s.Peer), about(s.Took), running)
+		return row(string(s.Kind), vol+sizeText(s.Bytes)+" to "+w.names.name(s.Peer), about(s.Took), running+datasetsText(s.Datasets))
 	case state.CatchUp:
-		if w.last == state.CatchUp {
-			return ""
+		if w.round[s.Volume] {
+			return "" // more rounds of it are part of that line
 		}
+		if w.round == nil {
+			w.round = map[state.VolumeName]bool{}
+		}
+		w.round[s.Volume] = true
 		return row("catch-up", vol+"  until a round fits "+budgetText(w.app.Budget), about(s.Took), running)
 	case state.Rejoin:
 		return row("rejoin", vol+" on "+w.names.name(s.Node), "", s.Why)
@@ -165,6 +187,14 @@ func (w *lineWriter) whenDeleted(s state.Step) string {
 		return "after " + Seconds(s.Grace) + ", revert possible until then"
 	}
 	return s.Why
+}
+
+// datasetsText writes how many datasets a volume has, if it has more than its own.
+func datasetsText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return "; " + plural(n, "dataset")
 }
 
 // sizeText writes how much is to be sent. Of a dataset that is yet to be adopted it is not known.
@@ -242,6 +272,7 @@ func total(p state.Plan) string {
 // tally counts apps with steps and apps that cannot go on, and sums bytes to copy and time of outage.
 func tally(p state.Plan) (changed, stuck int, bytes int64, down time.Duration) {
 	for _, a := range p.Apps {
+		var timer timer
 		if len(a.Steps) > 0 {
 			changed++
 		}
@@ -252,8 +283,8 @@ func tally(p state.Plan) (changed, stuck int, bytes int64, down time.Duration) {
 			if s.Kind == state.Replicate || s.Kind == state.Resume || s.Kind == state.CatchUp {
 				bytes += s.Bytes
 			}
-			if s.Outage {
-				down += s.Took
+			if more := timer.adds(s); s.Outage {
+				down += more
 			}
 		}
 	}

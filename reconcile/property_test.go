@@ -192,20 +192,28 @@ var settling = []state.StepKind{state.Fence, state.LastIncrement, state.ReleaseV
 
 // checkDecision checks all that must hold of any decision in any state.
 func checkDecision(t *rapid.T, d *state.Desired, o *state.Observed, dec state.Decision) {
-	s := dec.Step
-	if s == nil {
+	if dec.Step == nil {
 		return
 	}
-	line := stepLine(*s)
 	if dec.Waiting != "" || dec.Stalled != "" {
-		t.Fatalf("%s, and yet it waits (%s) or is stalled (%s)", line, dec.Waiting, dec.Stalled)
+		t.Fatalf("%s, and yet it waits (%s) or is stalled (%s)", stepLine(*dec.Step), dec.Waiting, dec.Stalled)
 	}
+	for _, s := range dec.Steps() {
+		checkStep(t, d, o, s)
+	}
+	checkBeside(t, d, o, dec)
+	checkEffect(t, d, o, dec)
+}
+
+// checkStep checks one of the steps of a decision.
+func checkStep(t *rapid.T, d *state.Desired, o *state.Observed, s state.Step) {
+	line := stepLine(s)
 	if reachable(s.Kind) {
-		if why := agentRefuses(o, *s); why != "" {
+		if why := agentRefuses(o, s); why != "" {
 			t.Fatalf("%s is refused: %s", line, why)
 		}
 	}
-	if why := untrue(d, o, *s); why != "" {
+	if why := untrue(d, o, s); why != "" {
 		t.Fatalf("%s rests on what is not so: %s", line, why)
 	}
 	if s.Kind == state.RemoveApp && (!d.Cluster.Prune || d.Apps[s.App].ID != "") {
@@ -219,13 +227,42 @@ func checkDecision(t *rapid.T, d *state.Desired, o *state.Observed, dec state.De
 			t.Fatalf("%s before the handover of %s, %s on %s, is settled", line, h.copy.Volume, h.copy.Role, h.node.ID)
 		}
 	}
-	checkEffect(t, d, o, dec)
 }
 
-// checkEffect predicts a step: it makes no second writer, and is not decided again.
+// checkBeside makes sure that steps that are done at the same time do not depend on each other: each is of another volume, and is
+// decided, allowed and true when all others have been done before it, just as if none had.
+func checkBeside(t *rapid.T, d *state.Desired, o *state.Observed, dec state.Decision) {
+	volumes, steps := map[state.VolumeName]bool{}, dec.Steps()
+	for i, s := range steps {
+		if s.Beside != (i > 0) || i > 0 && volumes[s.Volume] {
+			t.Fatalf("%d: %s is not beside the others", i, stepLine(s))
+		}
+		volumes[s.Volume] = true
+		if len(steps) == 1 {
+			return
+		}
+		others := Clone(o)
+		for j, other := range steps {
+			if j != i {
+				Predict(others, other, noon)
+			}
+		}
+		if why := agentRefuses(others, s); why != "" {
+			t.Fatalf("%s after what is beside it is refused: %s", stepLine(s), why)
+		}
+		last := NextFor(d, others, noon, dec.App)
+		if !slices.Contains(alone(last.Steps()), alone([]state.Step{s})[0]) {
+			t.Fatalf("after what is beside it comes %q, not %s", lines(last.Steps()), stepLine(s))
+		}
+	}
+}
+
+// checkEffect predicts a decision: it makes no second writer, and is not made again.
 func checkEffect(t *rapid.T, d *state.Desired, o *state.Observed, dec state.Decision) {
 	before, after := primaries(o), Clone(o)
-	Predict(after, *dec.Step, noon)
+	for _, s := range dec.Steps() {
+		Predict(after, s, noon)
+	}
 	for uuid, n := range primaries(after) {
 		if n > max(before[uuid], 1) {
 			t.Fatalf("%s makes a second writer of %s", stepLine(*dec.Step), uuid)
@@ -311,8 +348,8 @@ func soundCluster(d *state.Desired) *state.Observed {
 	for {
 		busy := false
 		for _, dec := range Next(d, o, noon) {
-			if dec.Step != nil {
-				Predict(o, *dec.Step, noon)
+			for _, s := range dec.Steps() {
+				Predict(o, s, noon)
 				busy = true
 			}
 		}
@@ -336,11 +373,13 @@ func walkOn(t *rapid.T, d *state.Desired, o *state.Observed) {
 		}
 		dec := NextFor(d, seen, noon, app)
 		checkDecision(t, d, seen, dec)
-		if dec.Step != nil {
-			before := Clone(o)
-			Predict(o, *dec.Step, noon)
-			keepRefusals(before, o)
+		before := Clone(o)
+		for _, s := range dec.Steps() {
+			if rapid.Bool().Draw(t, "done") || !s.Beside {
+				Predict(o, s, noon)
+			}
 		}
+		keepRefusals(before, o)
 	case "place":
 		a := d.Apps[app]
 		a.Constraints = pinned(n.Hostname)
@@ -400,7 +439,8 @@ func meddle(t *rapid.T, n *state.Node) {
 	}
 }
 
-// A crash is a longer gap between two looks: after the first k steps of any plan, planning afresh gives exactly the rest.
+// A crash is a longer gap between two looks: after the first k steps of any plan, planning afresh gives exactly the rest. Among steps that
+// run side by side it gives the same steps, maybe in another order.
 func TestStopAtEveryStep(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
@@ -425,7 +465,11 @@ func stopAtEvery(t *testing.T, c goldenCase, whole state.AppPlan) {
 				rest = withoutGrace(a.Steps)
 			}
 		}
-		if diff := cmp.Diff(lines(steps[k:]), lines(rest)); diff != "" {
+		want, got := lines(steps[k:]), lines(rest)
+		if s.Beside {
+			want, got = slices.Sorted(slices.Values(alone(steps[k:]))), slices.Sorted(slices.Values(alone(rest)))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("after %d steps the plan is another (-want +got):\n%s", k, diff)
 		}
 		Predict(o, s, noon)
@@ -437,10 +481,85 @@ func withoutGrace(steps []state.Step) []state.Step {
 	return slices.DeleteFunc(slices.Clone(steps), func(s state.Step) bool { return s.Kind == state.DeleteOld || s.Kind == state.SaveGrace })
 }
 
+// alone are the lines of steps that do not say what they run beside.
+func alone(steps []state.Step) []string {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Beside = false
+	}
+	return lines(steps)
+}
+
 func lines(steps []state.Step) []string {
 	var out []string
 	for _, s := range steps {
 		out = append(out, stepLine(s))
 	}
 	return out
+}
+
+// Side by side or one after the other, the same is done in the end.
+func TestSideBySideIsOneAfterTheOther(t *testing.T) {
+	files, err := filepath.Glob("testdata/volumes*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %d cases, %v", len(files), err)
+	}
+	for _, f := range files {
+		c := readCase(t, f)
+		for _, a := range Plan(c.d, c.o, noon).Apps {
+			o, got := Clone(c.o), []state.Step(nil)
+			for d := NextFor(c.d, o, noon, a.App); d.Step != nil && len(got) < planLimit; d = NextFor(c.d, o, noon, a.App) {
+				got = append(got, *d.Step)
+				Predict(o, *d.Step, noon)
+			}
+			want := slices.Sorted(slices.Values(alone(withoutGrace(a.Steps))))
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(alone(got)))); diff != "" {
+				t.Errorf("%s: %s", f, diff)
+			}
+		}
+	}
+}
+
+// The outage that decides whether a cutover begins is the one that the plan says.
+func TestPredictedOutageIsThatOfThePlan(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for _, f := range files {
+		c := readCase(t, f)
+		for _, a := range Plan(c.d, c.o, noon).Apps {
+			o := Clone(c.o)
+			for k, s := range a.Steps {
+				if s.Kind != state.StopApp {
+					Predict(o, s, noon)
+					continue
+				}
+				to := a.Steps[k+1].Peer
+				want := newView(c.d, o, noon).caseOf(c.d.Apps[a.App]).predictOutage(o.Nodes[s.Node], o.Nodes[to])
+				if got := outageOf(a.Steps[k:]); got != want {
+					t.Errorf("%s: the plan's steps take %s, predicted are %s", f, got, want)
+				}
+				compared++
+				break
+			}
+		}
+	}
+	if compared < 20 {
+		t.Errorf("only %d plans have a cutover", compared)
+	}
+}
+
+func outageOf(steps []state.Step) (sum time.Duration) {
+	var timer timer
+	for _, s := range steps {
+		if more := timer.adds(s); s.Outage {
+			sum += more
+		}
+		if s.Kind == state.StartApp {
+			break
+		}
+	}
+	return sum
 }

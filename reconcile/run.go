@@ -19,19 +19,17 @@ const patience = time.Minute
 
 // beMounted sees to it that the primary copies are mounted.
 func (a *appCase) beMounted() (state.Decision, bool) {
-	for i := range a.vols {
-		vc := &a.vols[i]
+	return a.each(func(vc *volumeCase) (state.Decision, bool) {
 		h, _ := vc.holder()
 		if mountedWhole(h.copy) {
-			continue
+			return state.Decision{}, false
 		}
 		if why := keyless(h.copy, h.node); why != "" {
 			return a.stall("%s; it is mounted and used then", why)
 		}
 		return a.do(state.Step{Kind: state.MountVolume, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy),
 			Why: "it is primary and not mounted"})
-	}
-	return state.Decision{}, false
+	})
 }
 
 // keep sees to it that the primary copies have the properties that the manifest wants.

@@ -98,8 +98,7 @@ func (a *appCase) settleReleased(h placed) (state.Decision, bool) {
 // bringOver releases the followers and promotes the lead, or makes the target swear off if it cannot take every volume.
 func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 	r := h.copy.Release
-	for i := range a.vols {
-		vc := &a.vols[i]
+	d, decided := a.each(func(vc *volumeCase) (state.Decision, bool) {
 		src := vc.on(h.node.ID)
 		why := unpromotable(src, vc.on(to.ID))
 		if why != "" {
@@ -108,6 +107,10 @@ func (a *appCase) bringOver(h placed, to *state.Node) (state.Decision, bool) {
 		if src.Role == state.Fenced {
 			return a.release(vc, h.node, to, r.Epoch)
 		}
+		return state.Decision{}, false
+	})
+	if decided {
+		return d, true
 	}
 	return a.promoteWhenIdle(a.lead(), r, to)
 }
@@ -173,12 +176,12 @@ func unpromotable(src, dst *state.Copy) string {
 
 // settleFollowers brings the other volumes to where the lead is primary.
 func (a *appCase) settleFollowers(lead placed) (state.Decision, bool) {
-	for i := 1; i < len(a.vols); i++ {
-		if d, decided := a.settleFollower(&a.vols[i], lead); decided {
-			return d, true
+	return a.each(func(vc *volumeCase) (state.Decision, bool) {
+		if vc == a.lead() {
+			return state.Decision{}, false
 		}
-	}
-	return state.Decision{}, false
+		return a.settleFollower(vc, lead)
+	})
 }
 
 func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, bool) {
@@ -188,6 +191,8 @@ func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, b
 		return a.noHolder(vc)
 	case h.node == lead.node && h.copy.Role == state.Primary:
 		return state.Decision{}, false
+	case h.node == lead.node && a.aheadOfLead(h):
+		return a.finishHold()
 	case h.node == lead.node:
 		return a.followBack(vc, h, lead)
 	case h.copy.Role == state.Primary:
@@ -200,6 +205,12 @@ func (a *appCase) settleFollower(vc *volumeCase, lead placed) (state.Decision, b
 		return a.release(vc, h.node, lead.node, lead.copy.Epoch)
 	}
 	return a.promoteWhenIdle(vc, h.copy.Release, lead.node)
+}
+
+// aheadOfLead reports whether a follower is fenced for a cutover that goes on, and only its lead is not yet: they are fenced side by side.
+func (a *appCase) aheadOfLead(h placed) bool {
+	to := a.goesOnTo()
+	return to != nil && fencedFor(h.copy, a.nextEpoch(h.node, to))
 }
 
 // followBack makes a follower writable again beside its lead, which is primary on the same node: from fenced because nothing
@@ -226,15 +237,25 @@ func (a *appCase) grown(from, to *state.Node) bool {
 	return slices.ContainsFunc(a.vols, func(vc volumeCase) bool { return newcomer(vc.on(from.ID), vc.on(to.ID)) })
 }
 
-// finishHold goes on with a cutover that has stopped the app but not fenced its volumes yet, if it is still wanted and in
-// time. If not, beUp starts the app where its data is.
-func (a *appCase) finishHold() (state.Decision, bool) {
+// goesOnTo returns where a cutover that has stopped the app leads to, if it is still wanted and in time.
+func (a *appCase) goesOnTo() *state.Node {
 	h, ok := a.lead().holder()
 	if !ok || !a.held() || a.overBudget() {
-		return state.Decision{}, false
+		return nil
 	}
 	to := a.cutoverTarget(h.node)
 	if to == nil || a.grown(h.node, to) {
+		return nil
+	}
+	return to
+}
+
+// finishHold goes on with a cutover that has stopped the app but not fenced its volumes yet, if it is still wanted and in
+// time. If not, beUp starts the app where its data is.
+func (a *appCase) finishHold() (state.Decision, bool) {
+	h, _ := a.lead().holder()
+	to := a.goesOnTo()
+	if to == nil {
 		return state.Decision{}, false
 	}
 	if !a.stopped(h.node) {

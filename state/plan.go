@@ -71,6 +71,7 @@ type Step struct {
 	Dataset    string            `json:",omitempty"`
 	Snapshot   string            `json:",omitempty"` // to take and send, without dataset
 	Base       GUID              `json:",omitempty"` // the newest common snapshot; 0 for a full stream
+	Datasets   int               `json:",omitempty"` // how many travel, if the volume has some below its own
 	Child      string            `json:",omitempty"` // path of the dataset below the copy's that the step is about; "" for the copy
 	Sweep      bool              `json:",omitempty"` // when the stream has arrived, older snapshots of earlier moves go too
 	Keep       []GUID            `json:",omitempty"` // but not these: copies on other nodes rest on them
@@ -86,6 +87,7 @@ type Step struct {
 	Probes     []Probe         `json:",omitempty"` // what must answer for the app to be ready
 	Routes     []Route         `json:",omitempty"` // all routes of App; a gate's routes of other apps stay as they are
 
+	Beside bool          `json:",omitempty"` // begins together with the step before it
 	Bytes  int64         `json:",omitempty"` // estimate
 	Took   time.Duration `json:",omitempty"` // estimate
 	Outage bool          `json:",omitempty"` // the app is down while this runs
@@ -122,12 +124,21 @@ type Taken struct {
 type Decision struct {
 	App     AppID
 	Step    *Step    // nil if there is nothing to do now
+	Beside  []Step   // what is done at the same time, for other volumes of the app
 	Waiting string   // goes on by itself when this changes
 	Stalled string   // needs a person; says what happened, where, and what to do
 	Notes   []string // worth saying, need no action
 	Left    bool     // the app left the manifests and is still there; it is removed only on request
 	// After is when to look again though nothing may have changed, such as the end of a grace; 0 for the usual interval.
 	After time.Duration
+}
+
+// Steps returns what is to be done now, all of it at the same time.
+func (d *Decision) Steps() []Step {
+	if d.Step == nil {
+		return nil
+	}
+	return append([]Step{*d.Step}, d.Beside...)
 }
 
 // Plan is what would be done, in order, for each app.
