@@ -117,8 +117,12 @@ func (a *appCase) sendLast(vc *volumeCase, from, to *state.Node, epoch state.Epo
 		lead := placed{from, a.lead().on(from.ID)}
 		return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, where+" was written to after its last snapshot")
 	}
-	if !dst.Complete(src) {
+	switch {
+	case behind(src, dst):
 		return a.sendTo(vc, from, to, state.LastIncrement, src.Newest().Name, epoch)
+	case !dst.Complete(src):
+		lead := placed{from, a.lead().on(from.ID)}
+		return a.goBack(a.lead(), lead, lead.copy.Epoch.Next(), nil, "somebody took a snapshot of volume "+string(vc.want.Name)+" on "+string(to.Hostname)+" meanwhile")
 	}
 	if dst.IsHalf() {
 		return a.dropHalf(vc, to)

@@ -44,6 +44,14 @@ func misfit(src, dst *state.Copy) (path, why string) {
 	return "", ""
 }
 
+// behind reports whether a target lacks the newest snapshot of a part of its source.
+func behind(src, dst *state.Copy) bool {
+	return slices.ContainsFunc(src.Paths(), func(path string) bool {
+		newest, its := src.Part(path).Newest(), dst.Part(path)
+		return its == nil || newest != nil && its.Find(newest.GUID) == nil
+	})
+}
+
 // newcomer reports whether a source has a child that its standby has not.
 func newcomer(src, dst *state.Copy) bool {
 	return slices.ContainsFunc(src.Paths(), func(path string) bool { return dst.Part(path) == nil })
