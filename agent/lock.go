@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -104,7 +105,56 @@ func (l *locks) why(uuid state.UUID) string {
 	if lock := l.held[uuid]; lock != nil {
 		return lock.what + " is under way"
 	}
-	return "a command that an earlier agent started, or that timed out, has not ended"
+	return orphanOf(l.path(uuid), uuid).String() + ", has not ended"
+}
+
+// orphans returns the commands that hold a lock of a volume and are no part of a step that is under way here.
+func (l *locks) orphans() ([]state.Orphan, error) {
+	files, err := os.ReadDir(l.dir)
+	if err != nil {
+		return nil, fmt.Errorf("locks: %w", err)
+	}
+	var all []state.Orphan
+	for _, f := range files {
+		uuid := state.UUID(f.Name())
+		if !l.orphaned(uuid) {
+			continue
+		}
+		o := orphanOf(l.path(uuid), uuid)
+		// A step that took the lock just now is not noted yet, and a command may have ended meanwhile.
+		if o.PID != 0 || l.orphaned(uuid) {
+			all = append(all, o)
+		}
+	}
+	return all, nil
+}
+
+// orphanOf finds out which process holds a lock's file open. A command may have children; it is the oldest.
+func orphanOf(path string, uuid state.UUID) state.Orphan {
+	o := state.Orphan{UUID: uuid}
+	for _, p := range holders(path) {
+		if o.PID == 0 || p.since.Before(o.Since) {
+			o.PID, o.Command, o.Since = p.pid, spoken(p.words), p.since
+		}
+	}
+	return o
+}
+
+// holder is a process that has a file open.
+type holder struct {
+	pid   int
+	words []string // of its command
+	since time.Time
+}
+
+// spoken shortens a command for people: what it does stands at its beginning, to which dataset at its end.
+func spoken(words []string) string {
+	const most = 120
+	s := strings.Join(words, " ")
+	if len(s) > most {
+		s = s[:most/2] + " ... " + s[len(s)-most/2:]
+	}
+	return strings.ToValidUTF8(s, "?")
 }
 
 // orphaned reports whether somebody who is not in this process holds a volume's lock.

@@ -23,12 +23,16 @@ func (a *Agent) node(ctx context.Context) (*state.Node, error) {
 	g.Go(func() (err error) { n.Datasets, err = a.zfs.Datasets(gctx, a.poolName()); return err })
 	g.Go(func() (err error) { root, err = a.readRoot(gctx); return err })
 	g.Go(func() (err error) { n.Copies, err = a.copies(gctx); return err })
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err != nil {
 		return nil, fmt.Errorf("observe node %s: %w", a.o.Hostname, err)
 	}
 	n.Refused, n.Term = root.refused, root.term
 	n.Streams, n.Rates, n.Gate = a.under.streams(), a.rates.all(), a.gate.State()
 	n.Limits = a.limits.now()
+	if n.Orphans, err = a.locks.orphans(); err != nil {
+		return nil, fmt.Errorf("observe node %s: %w", a.o.Hostname, err)
+	}
 	n.Source = state.Source{At: time.Now()}
 	return n, nil
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,6 +203,7 @@ func TestOrphanOfAnEarlierAgent(t *testing.T) {
 	if _, err := h.from.try(h.lastStep()); !isKind(err, ErrBusy) {
 		t.Errorf("while the orphan lives: %v", err)
 	}
+	h.to.orphaned(h.v, orphan.Process.Pid)
 	if err := os.Remove(gate); err != nil {
 		t.Fatal(err)
 	}
@@ -208,6 +211,25 @@ func TestOrphanOfAnEarlierAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.from.do(h.lastStep())
+}
+
+// orphaned checks that the node says which command keeps a volume locked.
+func (n *node) orphaned(v volume, pid int) {
+	n.t.Helper()
+	seen, err := n.client.Node(n.t.Context(), n.addr())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if len(seen.Orphans) != 1 || seen.Orphans[0].UUID != v.uuid {
+		n.t.Fatalf("orphans: %+v", seen.Orphans)
+	}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	o := seen.Orphans[0]
+	if age := time.Since(o.Since); o.PID != pid || !strings.Contains(o.Command, "zfs set drover:test=1") || age < -time.Minute || age > time.Hour {
+		n.t.Errorf("the orphan is %s, pid %d", o, pid)
+	}
 }
 
 // sender offers streams by hand, with the certificate of an agent.

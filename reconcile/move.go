@@ -44,6 +44,9 @@ func (a *appCase) moveOn() (state.Decision, bool) {
 	if why := a.hindered(h.node); why != "" {
 		return a.stall("%s", why)
 	}
+	if why := a.lockedAtEither(h.node, to); why != "" {
+		return a.wait("%s", why)
+	}
 	if d, decided := a.each(func(vc *volumeCase) (state.Decision, bool) { return a.copyTo(vc, h.node, to) }); decided {
 		return d, true
 	}

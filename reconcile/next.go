@@ -68,7 +68,7 @@ func (v *view) decide(app state.App) state.Decision {
 		notes = append(notes, d.Notes...)
 		if decided {
 			d.App, d.Notes = app.ID, notes
-			return d
+			return v.unlessLocked(d)
 		}
 	}
 	return state.Decision{App: app.ID, Notes: notes}

@@ -128,6 +128,8 @@ func (a *appCase) swearOff(to *state.Node, r *state.Release, why string) (state.
 // promoteWhenIdle promotes a copy that has everything, once no stream arrives in it; the rest of one that was cut is dropped.
 func (a *appCase) promoteWhenIdle(vc *volumeCase, r *state.Release, to *state.Node) (state.Decision, bool) {
 	switch dst := vc.on(to.ID); {
+	case lockedOn(to, vc.want.Name, vc.birth.UUID) != "":
+		return a.wait("%s", lockedOn(to, vc.want.Name, vc.birth.UUID))
 	case dst.Receiving:
 		return a.wait("a stream of volume %s still arrives at %s; it is promoted when that has ended", vc.want.Name, to.Hostname)
 	case dst.IsHalf():

@@ -52,6 +52,7 @@ type worldNode struct {
 	Datasets   []string
 	Refused    map[string]string // volume -> epoch
 	Rates      map[string]string // node -> bytes a second
+	Orphans    map[string]string // volume -> the command that keeps it locked
 }
 
 type worldApp struct {
@@ -172,6 +173,9 @@ func (r *worldReader) node(name string, w worldNode) {
 	}
 	for to, rate := range w.Rates {
 		n.Rates[state.NodeID(to)] = float64(r.bytes(rate, ""))
+	}
+	for _, v := range sortedKeys(w.Orphans) {
+		n.Orphans = append(n.Orphans, state.Orphan{UUID: uuidOf(v), PID: 4711, Command: w.Orphans[v], Since: noon.Add(-time.Minute)})
 	}
 	if n.Answered() || len(n.Copies) == 0 {
 		r.o.Nodes[n.ID] = n

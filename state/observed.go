@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -192,10 +193,29 @@ type Node struct {
 	Copies   []Copy
 	Refused  map[UUID]Epoch     // highest epoch this node has sworn never to take, per volume
 	Streams  []Stream           // under way now, as the sending side sees them
+	Orphans  []Orphan           // commands that keep volumes locked though no step under way is theirs
 	Rates    map[NodeID]float64 // bytes/s last measured from this node to another
 	Gate     Gate
 	Limits   Limits // of its streams, as last set
 	Term     Term   // highest seen
+}
+
+// Orphan is a command that has outlived its step: one whose agent was killed, or that its agent gave up on because it does not end.
+// Until it ends what it does is not known, and its volume stays locked on its node.
+type Orphan struct {
+	UUID    UUID      // of the volume
+	PID     int       // 0 if it is not known which process it is
+	Command string    // its words, shortened; "" if they are not known
+	Since   time.Time // when the process began; zero if that is not known
+}
+
+// String names the command, where it can be looked for, and since when it runs.
+func (o Orphan) String() string {
+	const what = "a command that was left behind"
+	if o.PID == 0 {
+		return what
+	}
+	return fmt.Sprintf("%s, process %d (%s), since %s", what, o.PID, o.Command, o.Since.UTC().Format("2006-01-02 15:04:05 MST"))
 }
 
 // Pool is a node's pool.
