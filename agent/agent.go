@@ -120,9 +120,12 @@ func (o *Options) check() error {
 
 // listen gives up on a peer that has vanished after half a minute: a receive holds its volume's lock as long as it lives.
 func listen(addr string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive, Control: vanishing}
 	return lc.Listen(context.Background(), "tcp", addr)
 }
+
+// vanishedAfter is how long a peer of which nothing is heard counts as there. keepAlive adds up to it, too.
+const vanishedAfter = 30 * time.Second
 
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}
 

@@ -29,7 +29,7 @@ func NewClient(config *tls.Config, log *slog.Logger) *Client {
 }
 
 func newTransport(config *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: keepAlive, Control: vanishing}
 	return &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     config.Clone(),

@@ -7,9 +7,11 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -42,7 +44,7 @@ const dialTime = 5 * time.Second
 func (d *streamDialer) dial(ctx context.Context, addr string) (*outConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	dialer := &net.Dialer{KeepAliveConfig: keepAlive}
+	dialer := &net.Dialer{KeepAliveConfig: keepAlive} // not vanishing: a target whose pool stands still takes nothing for minutes
 	plain, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -71,8 +73,18 @@ type outConn struct {
 	codecs []stream.Codec // that the target understands
 }
 
-// Read reads what the target says.
-func (c *outConn) Read(p []byte) (int, error) { return c.in.Read(p) }
+// Read reads what the target says, which is its pulse twice a second. A target that says nothing for vanishedAfter is gone: the connection
+// is closed, so that a write that waits for it ends too.
+func (c *outConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(vanishedAfter)); err != nil {
+		return 0, err
+	}
+	n, err := c.in.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errors.Join(fmt.Errorf("nothing was heard of it for %s", vanishedAfter), c.Close())
+	}
+	return n, err
+}
 
 // Write sends p with one system call: TLS by itself makes one for each record of 16 KiB.
 func (c *outConn) Write(p []byte) (int, error) {
