@@ -25,7 +25,7 @@ func (a *Agent) node(ctx context.Context) (*state.Node, error) {
 	g.Go(func() (err error) { n.Copies, err = a.copies(gctx); return err })
 	err := g.Wait()
 	if err != nil {
-		return nil, fmt.Errorf("observe node %s: %w", a.o.Hostname, err)
+		return nil, a.unobserved(ctx, err)
 	}
 	n.Refused, n.Term = root.refused, root.term
 	n.Streams, n.Rates, n.Gate = a.under.streams(), a.rates.all(), a.gate.State()
@@ -35,6 +35,19 @@ func (a *Agent) node(ctx context.Context) (*state.Node, error) {
 	}
 	n.Source = state.Source{At: time.Now()}
 	return n, nil
+}
+
+// unobserved says why the node could not be observed: in words for people where only they can mend it.
+func (a *Agent) unobserved(ctx context.Context, err error) error {
+	pool := a.poolName()
+	_, perr := a.zfs.Pool(ctx, pool)
+	switch {
+	case errors.Is(perr, zfs.ErrNoPool):
+		return errorf(CodeInternal, "pool %s of %s is not imported: run zpool import %s there", pool, a.o.Hostname, pool)
+	case errors.Is(err, zfs.ErrSuspended):
+		return errorf(CodeInternal, "pool %s of %s is suspended, because its disks fail: mend them, then run zpool clear %s there", pool, a.o.Hostname, pool)
+	}
+	return fmt.Errorf("observe node %s: %w", a.o.Hostname, err)
 }
 
 // copies observes every copy and who uses it. A copy whose properties cannot be read is there without a role: it is seen,

@@ -203,6 +203,7 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 	now := time.Now()
 	if running, ok := l.busy[dec.App]; ok {
 		dec.Step, dec.Beside, dec.Stalled, dec.Waiting = &running, nil, "", ""
+		dec.Notes = append(dec.Notes, silentEnds(o, running)...)
 		return
 	}
 	r := l.retries[dec.App]

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -114,6 +115,17 @@ func (l *loop) movesSoFar() []Move {
 		moves[i].Parts = maps.Clone(moves[i].Parts)
 	}
 	return moves
+}
+
+// silentEnds says which end of a step under way does not answer: that may be what the step waits for.
+func silentEnds(o *state.Observed, s state.Step) []string {
+	var notes []string
+	for _, id := range []state.NodeID{s.Node, s.Peer} {
+		if n := o.Nodes[id]; n != nil && !n.Answered() {
+			notes = append(notes, fmt.Sprintf("%s does not answer: %s", n.Hostname, n.Err))
+		}
+	}
+	return notes
 }
 
 func appStatus(d state.Decision) AppStatus {

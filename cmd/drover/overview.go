@@ -100,7 +100,7 @@ func now(a controller.AppStatus) string {
 	case a.Waiting != "":
 		return "waits: " + plain(a.Waiting)
 	case a.Step != "":
-		return string(a.Step)
+		return plain(strings.Join(append([]string{string(a.Step)}, a.Notes...), "; "))
 	}
 	return strings.Join(a.Notes, "; ")
 }
