@@ -106,7 +106,7 @@ func (a *appCase) lacks(n *state.Node) string {
 	case n.Pool.Health != "ONLINE" && n.Pool.Health != "DEGRADED":
 		return "pool " + n.Pool.Name + " is " + n.Pool.Health
 	case need > n.Pool.Free:
-		return fmt.Sprintf("needs %s on pool %s and %s is free%s", Bytes(need), n.Pool.Name, Bytes(n.Pool.Free), a.leaving(n))
+		return fmt.Sprintf("needs %s on pool %s and %s is free: make room there%s", Bytes(need), n.Pool.Name, Bytes(n.Pool.Free), a.leaving(n))
 	case want.CPUs > agent.Free.CPUs:
 		return fmt.Sprintf("needs %g cpus and %g are free", want.CPUs, agent.Free.CPUs)
 	case want.Mem > agent.Free.Mem:

@@ -82,7 +82,7 @@ func (a *appCase) settleReleased(h placed) (state.Decision, bool) {
 		return a.stall("volume %s was released to %s, which has been forgotten: bring that node back; if it is gone for good a forced failover is the way", a.lead().want.Name, r.To)
 	}
 	if !to.Answered() {
-		return a.wait("volume %s was released to %s, which does not answer; %s is down until it does", a.lead().want.Name, to.Hostname, a.app.ID)
+		return a.wait("volume %s was released to %s, which does not answer (%s); %s is down until it does", a.lead().want.Name, to.Hostname, to.Err, a.app.ID)
 	}
 	refused := to.Refused[a.lead().birth.UUID]
 	switch {

@@ -85,13 +85,17 @@ func inOrder(nodes map[state.NodeID]*state.Node) []*state.Node {
 	return out
 }
 
-// silent names the members that do not answer, for people.
+// silent names the members that do not answer, for people, and says of a single one why.
 func (v *view) silent() []string {
 	var out []string
+	why := ""
 	for _, n := range v.nodes() {
 		if !n.Answered() {
-			out = append(out, string(n.Hostname))
+			out, why = append(out, string(n.Hostname)), n.Err
 		}
+	}
+	if len(out) == 1 && why != "" {
+		out[0] += " (" + why + ")"
 	}
 	return out
 }
