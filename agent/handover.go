@@ -92,6 +92,20 @@ func unchanged(c *state.Copy, guid state.GUID) *Error {
 	return nil
 }
 
+// holdsJust refuses if c holds anything beyond the snapshot guid. Snapshots that somebody took since, while nothing was written, are nothing.
+// The caller has synced the pool before it read c.
+func holdsJust(c *state.Copy, guid state.GUID) *Error {
+	switch {
+	case guid == 0:
+		return errorf(CodeBadRequest, "the step names no snapshot")
+	case c.Find(guid) == nil:
+		return errorf(CodeRefused, "it has no snapshot with guid %s", guid).about(c)
+	case c.ChangedSince(guid):
+		return errorf(CodeRefused, "it was written to since its snapshot %s", c.Find(guid).Name).about(c)
+	}
+	return nil
+}
+
 // unchangedBelow refuses if a child holds anything beyond what a release says.
 func unchangedBelow(c *state.Copy, below string) *Error {
 	for i := range c.Children {
@@ -214,7 +228,7 @@ func promote(c *state.Copy, s state.Step, f facts) (*change, *Error) {
 	case len(c.KeysMissing()) > 0:
 		return nil, errorf(CodeRefused, "the key of %s is not loaded: zfs load-key -r %s", strings.Join(c.KeysMissing(), ", "), c.Dataset).about(c)
 	}
-	if err := unchanged(c, s.Release.GUID); err != nil {
+	if err := holdsJust(c, s.Release.GUID); err != nil {
 		return nil, err
 	}
 	if err := unchangedBelow(c, s.Release.Below); err != nil {

@@ -188,6 +188,9 @@ func TestEveryConditionCounts(t *testing.T) {
 		{row: "promote", what: "sworn off", code: CodeRefused, facts: func(f *facts) { f.refused = ep(0, 5) }},
 		{row: "promote", what: "had it before", code: CodeRefused, facts: func(f *facts) { f.taken = ep(0, 5) }},
 		{row: "promote", what: "newest is another", code: CodeRefused, copy: func(c *state.Copy) { c.Snapshots = c.Snapshots[:1] }},
+		{row: "promote", what: "written before somebody's snapshot", code: CodeRefused, copy: func(c *state.Copy) {
+			c.Snapshots = append(slices.Clone(c.Snapshots), state.Snapshot{Name: "by-somebody", GUID: 13, Written: 1})
+		}},
 		{row: "promote", what: "written since", code: CodeRefused, copy: func(c *state.Copy) { c.Written = 1 }},
 		{row: "promote", what: "receiving", code: CodeBusy, copy: func(c *state.Copy) { c.Receiving = true }},
 		{row: "promote", what: "half-received", code: CodeBusy, copy: func(c *state.Copy) { c.ResumeToken = "1-a-b-c" }},
@@ -242,6 +245,15 @@ func TestEveryConditionCounts(t *testing.T) {
 				t.Errorf("got %+v, %v; want %s", ch, err, b.code)
 			}
 		})
+	}
+}
+
+// An empty snapshot that somebody takes of a standby between its last increment and its promotion is in nobody's way.
+func TestAnEmptySnapshotKeepsNothingFromBeingPromoted(t *testing.T) {
+	r := find(t, "promote")
+	r.from.Snapshots = append(slices.Clone(r.from.Snapshots), state.Snapshot{Name: "by-somebody", GUID: 13})
+	if ch, err := r.ask(&r.from, r.step, r.facts(), r.peer); ch == nil || err != nil {
+		t.Errorf("refused: %v", err)
 	}
 }
 

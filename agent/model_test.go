@@ -66,7 +66,7 @@ func (m modelCopy) copy() *state.Copy {
 	}
 	for g := range 4 {
 		if m.snaps.has(g) {
-			c.Snapshots = append(c.Snapshots, state.Snapshot{Name: fmt.Sprint(g), GUID: state.GUID(g + 1)})
+			c.Snapshots = append(c.Snapshots, state.Snapshot{Name: fmt.Sprint(g), GUID: state.GUID(g + 1), Written: 1})
 		}
 	}
 	if len(c.Snapshots) > 0 && int(m.data) != m.snaps.newest() {

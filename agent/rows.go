@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,12 +181,12 @@ func (v *visit) promote(ctx context.Context) error {
 			return err
 		}
 	}
-	newest := newestOf(v.c)
+	base := v.c.Find(v.s.Release.GUID)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.up(gctx) })
 	var held error
 	if ch != nil {
-		held = v.z.Hold(ctx, zfs.Tag, newest...)
+		held = v.z.Hold(ctx, zfs.Tag, slices.Concat([]string{v.c.Dataset + "@" + base.Name}, newestBelow(v.c))...)
 	}
 	if err := g.Wait(); err != nil || ch == nil {
 		return err
@@ -194,7 +195,7 @@ func (v *visit) promote(ctx context.Context) error {
 		v.note("the base of the way back is not held: %v", held)
 		return nil
 	}
-	v.c.Newest().Held = true
+	base.Held = true
 	for i := range v.c.Children {
 		v.c.Children[i].Newest().Held = true // the row has seen that it has one
 	}

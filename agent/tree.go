@@ -115,10 +115,10 @@ func flushTree(c *state.Copy) error {
 	return nil
 }
 
-// newestOf returns the full names of the newest snapshots of a copy and its children.
-func newestOf(c *state.Copy) []string {
+// newestBelow returns the full names of the newest snapshots of a copy's children.
+func newestBelow(c *state.Copy) []string {
 	var names []string
-	for _, p := range c.Parts() {
+	for _, p := range c.Parts()[1:] {
 		if s := p.Newest(); s != nil {
 			names = append(names, p.Dataset+"@"+s.Name)
 		}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/drover-project/drover/state"
@@ -151,6 +152,14 @@ func refusable(c *state.Copy, e state.Epoch) bool {
 	return c == nil || (c.Role == state.Standby || c.Role == state.Retired) && c.Epoch.Less(e)
 }
 
+// lastOf returns what a source has given away, or is about to: its last snapshot and the digest of those below it.
+func lastOf(src *state.Copy) (state.GUID, string) {
+	if src.Role == state.Released && src.Release != nil {
+		return src.Release.GUID, src.Release.Below
+	}
+	return src.Newest().GUID, src.Below()
+}
+
 // unpromotable says why a target's copy cannot take over from its source; "" if it can.
 func unpromotable(src, dst *state.Copy) string {
 	switch {
@@ -162,11 +171,13 @@ func unpromotable(src, dst *state.Copy) string {
 		return "there is no copy"
 	case dst.Role != state.Standby:
 		return "the copy is " + string(dst.Role)
-	case dst.Newest() == nil || dst.Newest().GUID != src.Newest().GUID:
-		return "it lacks the source's newest snapshot " + src.Newest().Name
-	case touched(dst) != "":
-		return touched(dst) + " was written to"
-	case !dst.Complete(src):
+	}
+	switch last, below := lastOf(src); {
+	case dst.Find(last) == nil:
+		return "it lacks the last snapshot of its source"
+	case touched(dst) != "" || dst.ChangedSince(last):
+		return cmp.Or(touched(dst), dst.Dataset) + " was written to"
+	case dst.Below() != below:
 		return "what is below it is not what is below its source"
 	case len(dst.KeysMissing()) > 0:
 		return "its key is not loaded"

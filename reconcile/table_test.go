@@ -66,8 +66,8 @@ var handover = map[state.StepKind]tableRow{
 		switch lead := leadOf(o, s); {
 		case s.Release == nil || s.Release.To != s.Node || s.Release.Epoch != s.Epoch:
 			return "carries no release to this node"
-		case c.Newest() == nil || c.Newest().GUID != s.Release.GUID || c.Written != 0:
-			return "its newest snapshot is another, or it was written to"
+		case c.ChangedSince(s.Release.GUID):
+			return "it lacks the last snapshot, or was written to since"
 		case !state.MaxEpoch(c.Epoch, refused).Less(s.Epoch):
 			return "the epoch is not above its own and the refused"
 		case c.Receiving || c.ResumeToken != "" || c.Mounted:

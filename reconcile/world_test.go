@@ -233,10 +233,7 @@ func (r *worldReader) copy(n *state.Node, text string) state.Copy {
 		r.copyWord(n, &c, w)
 	}
 	if c.Release != nil {
-		c.Release.From = n.ID
-		if c.Newest() != nil && c.Release.GUID == 0 {
-			c.Release.GUID = c.Newest().GUID
-		}
+		c.Release.From, c.Release.Below = n.ID, c.Below()
 	}
 	return c
 }
@@ -264,6 +261,9 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 		epoch, err := state.ParseEpoch(e)
 		r.must(err)
 		c.Release = &state.Release{To: state.NodeID(to), Epoch: epoch}
+		if c.Newest() != nil { // so far
+			c.Release.GUID = c.Newest().GUID
+		}
 	case w == "unmounted":
 		c.Mounted = false
 	case w == "receiving":

@@ -159,8 +159,9 @@ func (c *Copy) KeysMissing() []string {
 	return names
 }
 
-// Complete reports whether a copy has everything that its source has: the newest snapshots of all its datasets, and no others.
+// Complete reports whether a copy has everything that its source has, and nothing else: the newest snapshots of all its datasets. What
+// somebody has taken of the copy itself since then, while nothing was written, does not count.
 func (c *Copy) Complete(src *Copy) bool {
-	newest, its := src.Newest(), c.Newest()
-	return newest != nil && its != nil && newest.GUID == its.GUID && src.Below() == c.Below()
+	newest := src.Newest()
+	return newest != nil && !c.ChangedSince(newest.GUID) && src.Below() == c.Below()
 }

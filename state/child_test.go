@@ -39,6 +39,15 @@ func TestBelow(t *testing.T) {
 	if turned.Below() != want || !turned.Complete(family()) {
 		t.Error("the order counts")
 	}
+	seen := family()
+	seen.Snapshots = append(slices.Clone(seen.Snapshots), Snapshot{Name: "by-somebody", GUID: 99})
+	if !seen.Complete(family()) {
+		t.Error("an empty snapshot that somebody took makes it incomplete")
+	}
+	seen.Snapshots[len(seen.Snapshots)-1].Written = 1
+	if seen.Complete(family()) {
+		t.Error("a snapshot of something that its source does not have leaves it complete")
+	}
 	for name, change := range map[string]func(*Copy){
 		"missing":          func(c *Copy) { c.Children = c.Children[1:] },
 		"extra":            func(c *Copy) { c.Children = append(c.Children, Child{Path: "z"}) },
