@@ -1,12 +1,11 @@
 package stream
 
 import (
-	"errors"
 	"io"
 	"time"
 )
 
-// pieces are the chunks of a compressing Writer: one that is read and encoded, one that waits, one that is written.
+// pieces are the chunks of a Writer that encodes: one that is read and encoded, one that waits, one that is written.
 const pieces = 3
 
 // piece is a chunk on its way.
@@ -17,15 +16,16 @@ type piece struct {
 	n     int    // bytes of data
 }
 
-// coder reads and encodes ahead of what is written.
+// coder encodes what a Writer sends while the choice is for a codec. While it is for plain data a coder only takes the time of each
+// write, and tries a codec now and then: the data goes the way that it goes without a coder.
 type coder struct {
 	w        *Writer
 	choice   *choice
 	encoders map[Codec]encoder
 	warm     map[Codec]bool // those that have their memory
+	room     []byte         // for what a sample becomes
 	free     chan *piece
-	full     chan *piece
-	failed   chan struct{} // closed by a write's error
+	last     time.Time // when the last write ended
 }
 
 // Compress has ReadFrom encode data with one of the codecs whenever that makes the stream faster, which it finds out by itself: the network
@@ -34,7 +34,7 @@ func (w *Writer) Compress(codecs []Codec, elsewhere func() bool) error {
 	if len(codecs) == 0 {
 		return nil
 	}
-	c := &coder{w: w, choice: newChoice(codecs, elsewhere), encoders: map[Codec]encoder{}, warm: map[Codec]bool{}}
+	c := &coder{w: w, choice: newChoice(codecs, elsewhere), encoders: map[Codec]encoder{}, warm: map[Codec]bool{}, last: time.Now()}
 	for _, codec := range codecs {
 		e, err := newEncoder(codec)
 		if err != nil {
@@ -46,74 +46,92 @@ func (w *Writer) Compress(codecs []Codec, elsewhere func() bool) error {
 	return nil
 }
 
-// readFrom sends all of r. Reading and encoding go on while the piece before is written.
-func (c *coder) readFrom(r io.Reader) (int64, error) {
-	c.free, c.full, c.failed = make(chan *piece, pieces), make(chan *piece, pieces), make(chan struct{})
-	for range pieces {
-		c.free <- &piece{}
+// send writes a frame of n bytes of data, and takes the time.
+func (c *coder) send(frame []byte, n int) error {
+	began := time.Now()
+	_, err := c.w.w.Write(frame)
+	now := time.Now()
+	c.choice.wrote(n, len(frame), began.Sub(c.last), now.Sub(began))
+	c.last = now
+	return err
+}
+
+// ahead sends pieces of r, encoded, until it ends or plain data is faster. Reading and encoding go on while the piece before is written.
+func (c *coder) ahead(r io.Reader) (int64, error) {
+	if c.free == nil {
+		c.free = make(chan *piece, pieces)
+		for range pieces {
+			c.free <- &piece{}
+		}
 	}
-	written := make(chan error, 1)
-	go func() { written <- c.write() }()
-	n, err := c.read(r)
-	close(c.full)
+	full, failed, written := make(chan *piece, pieces), make(chan struct{}), make(chan error, 1)
+	go func() { written <- c.write(full, failed) }()
+	n, err := c.read(r, full, failed)
+	close(full)
 	if werr := <-written; werr != nil {
 		return n, werr
 	}
 	return n, err
 }
 
-// read fills pieces until r ends or a write has failed.
-func (c *coder) read(r io.Reader) (total int64, err error) {
-	for !errors.Is(err, io.EOF) {
+// read fills pieces until r ends, plain data is faster or a write has failed.
+func (c *coder) read(r io.Reader, full chan<- *piece, failed <-chan struct{}) (total int64, err error) {
+	for err == nil {
+		codec := c.choice.codec()
+		if codec == Plain {
+			return total, nil
+		}
+		began := time.Now()
 		p := <-c.free
+		c.choice.waited(time.Since(began))
 		select {
-		case <-c.failed:
+		case <-failed:
 			return total, nil
 		default:
 		}
 		p.n, err = r.Read(room(&p.plain, ChunkSize))
-		if p.n > 0 {
-			c.encode(p)
-			c.w.n += uint64(p.n)
-			total += int64(p.n)
-			c.full <- p
-		} else {
+		if p.n == 0 {
 			c.free <- p
+			continue
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return total, err
-		}
+		c.sample(p.plain[headerSize : headerSize+p.n])
+		c.encode(codec, p)
+		c.w.n += uint64(p.n)
+		total += int64(p.n)
+		full <- p
 	}
-	return total, nil
+	return total, err
 }
 
 // encode makes a piece's frame.
-func (c *coder) encode(p *piece) {
-	codec, try := c.choice.next()
-	for _, t := range try {
-		c.run(t, p, min(p.n, sampleSize))
-	}
-	if codec != Plain {
-		if n := c.run(codec, p, p.n); n < p.n {
-			p.frame = p.coded[:headerSize+n]
-			putHeader(p.frame, byte(codec), n)
-			return
-		}
+func (c *coder) encode(codec Codec, p *piece) {
+	if n := c.run(codec, p.plain[headerSize:headerSize+p.n], room(&p.coded, encodedRoom)); n < p.n {
+		p.frame = p.coded[:headerSize+n]
+		putHeader(p.frame, byte(codec), n)
+		return
 	}
 	p.frame = p.plain[:headerSize+p.n]
 	putHeader(p.frame, frameData, p.n)
 }
 
-// run encodes the first n bytes of a piece, and takes the time. It returns the size.
-func (c *coder) run(codec Codec, p *piece, n int) int {
-	data, into, e := p.plain[headerSize:headerSize+n], room(&p.coded, encodedRoom), c.encoders[codec]
+// sample tries codecs that are not in use on the beginning of a chunk, if it is time to.
+func (c *coder) sample(data []byte) {
+	for _, codec := range c.choice.due() {
+		c.run(codec, data[:min(len(data), sampleSize)], room(&c.room, encodedRoom))
+	}
+}
+
+// run encodes data, and takes the time. It returns the size.
+func (c *coder) run(codec Codec, data, into []byte) int {
+	began, e := time.Now(), c.encoders[codec]
 	if !c.warm[codec] {
 		e.encode(into, data) // the first time takes longer
 		c.warm[codec] = true
 	}
-	began := time.Now()
+	warm := time.Now()
 	size := len(e.encode(into, data))
-	c.choice.encoded(codec, n, size, time.Since(began))
+	now := time.Now()
+	c.choice.encoded(codec, len(data), size, now.Sub(warm), now.Sub(began))
 	return size
 }
 
@@ -126,17 +144,12 @@ func room(buf *[]byte, size int) []byte {
 }
 
 // write sends pieces until there are no more. After an error it only gives them back.
-func (c *coder) write() (err error) {
-	last := time.Now()
-	for p := range c.full {
+func (c *coder) write(full <-chan *piece, failed chan<- struct{}) (err error) {
+	for p := range full {
 		if err == nil {
-			began := time.Now()
-			if _, err = c.w.w.Write(p.frame); err != nil {
-				close(c.failed)
+			if err = c.send(p.frame, p.n); err != nil {
+				close(failed)
 			}
-			now := time.Now()
-			c.choice.wrote(p.n, len(p.frame), began.Sub(last), now.Sub(began))
-			last = now
 		}
 		c.free <- p
 	}

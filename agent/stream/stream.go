@@ -56,10 +56,10 @@ type Writer struct {
 	n   uint64
 	buf []byte // header and one chunk, so that each frame is a single write; made for the first data
 
-	coder *coder // nil if all data is plain
+	coder *coder // nil if nothing is ever encoded
 }
 
-// NewWriter returns a Writer onto w. Its memory is one chunk, and hardly any before there is data; a compressing one's is some six.
+// NewWriter returns a Writer onto w. Its memory is one chunk, and hardly any before there is data; that of one that encodes is some eight.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // room returns where the payload of a data frame goes.
@@ -84,32 +84,46 @@ func (w *Writer) Write(p []byte) (int, error) {
 }
 
 // ReadFrom sends all of r as data without copying it once more. It does not end the stream.
-func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+func (w *Writer) ReadFrom(r io.Reader) (total int64, err error) {
+	for err == nil {
+		var n int64
+		if w.encodes() {
+			n, err = w.coder.ahead(r)
+		} else {
+			n, err = w.pass(r)
+		}
+		total += n
+	}
+	if errors.Is(err, io.EOF) {
+		return total, nil
+	}
+	return total, err
+}
+
+func (w *Writer) encodes() bool { return w.coder != nil && w.coder.choice.codec() != Plain }
+
+// pass sends what one read of r gives.
+func (w *Writer) pass(r io.Reader) (int64, error) {
+	n, err := r.Read(w.room())
+	if n == 0 {
+		return 0, err
+	}
 	if w.coder != nil {
-		return w.coder.readFrom(r)
+		w.coder.sample(w.room()[:n])
 	}
-	var total int64
-	for {
-		n, err := r.Read(w.room())
-		if n > 0 {
-			if werr := w.data(n); werr != nil {
-				return total, werr
-			}
-			total += int64(n)
-		}
-		if errors.Is(err, io.EOF) {
-			return total, nil
-		}
-		if err != nil {
-			return total, err
-		}
+	if werr := w.data(n); werr != nil {
+		return 0, werr
 	}
+	return int64(n), err
 }
 
 // data sends the first n bytes of the payload that is in the buffer.
 func (w *Writer) data(n int) error {
 	w.n += uint64(n)
 	putHeader(w.buf, frameData, n)
+	if w.coder != nil {
+		return w.coder.send(w.buf[:headerSize+n], n)
+	}
 	_, err := w.w.Write(w.buf[:headerSize+n])
 	return err
 }
