@@ -74,8 +74,8 @@ func look(ctx context.Context, cl *controller.Cluster, d *state.Desired) (*state
 }
 
 func observe(ctx context.Context, cl *controller.Cluster) *state.Observed {
-	hasty := *cl
-	hasty.Marathon = hastyMarathon{cl.Marathon}
+	hasty := controller.Cluster{Marathon: hastyMarathon{cl.Marathon}, Agents: cl.Agents, Register: cl.Register,
+		Addresses: cl.Addresses, AgentPort: cl.AgentPort, Log: cl.Log}
 	return hasty.Observe(ctx, false)
 }
 
