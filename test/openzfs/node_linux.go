@@ -15,7 +15,7 @@ import (
 
 // patience is how long a node may take for what it does in a second or two when nobody else needs the processors. It decides
 // nothing while all is well.
-const patience = 4 * time.Minute
+const patience = 10 * time.Minute
 
 // Node is one machine: a kernel under User-mode Linux with a disk file and an address. It is used by one goroutine at a time,
 // but for commands, of which any number may run.

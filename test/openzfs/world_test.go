@@ -132,6 +132,11 @@ func (w *told) inForce(s controller.Status, set int) bool {
 	return false
 }
 
+// node is the node of that name.
+func (w *world) node(name string) *openzfs.Node {
+	return w.Nodes[slices.IndexFunc(w.Nodes, func(n *openzfs.Node) bool { return n.Name == name })]
+}
+
 // app is an app with one volume of the same name.
 type app struct {
 	*world
@@ -177,9 +182,6 @@ func (a *app) id() state.AppID { return state.AppID("/" + a.name) }
 func (a *app) dataset() string { return openzfs.Pool + "/drover/" + a.name }
 func (a *app) dir() string     { return "/mnt/drover/" + a.name + "/data" }
 func (a *app) notes() string   { return filepath.Join(a.Dir, "notes-"+a.name) }
-func (a *app) node(name string) *openzfs.Node {
-	return a.Nodes[slices.IndexFunc(a.Nodes, func(n *openzfs.Node) bool { return n.Name == name })]
-}
 
 // want says where the app is to be.
 func (a *app) want(node string) {
