@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -148,4 +149,62 @@ func TestRingSizes(t *testing.T) {
 			t.Errorf("%d: %v", size, err)
 		}
 	}
+}
+
+// The memory of a whole stream, both ends of it in one process, while its ring is full since the pool does not read: the ring's, and a few
+// chunks more.
+func TestMemoryOfAStreamIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		codec  Codec
+		ring   int
+		around int64 // what the two ends have beside the ring
+	}{
+		"the largest ring": {Plain, MaxRing, 4 << 20},
+		"s2":               {S2, MinRing, 12 << 20},
+		"zstd":             {Zstd, MinRing, 24 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				piece := text(ChunkSize)
+				before := heap()
+				pr, pw := io.Pipe()
+				w, r := NewWriter(pw), ring(t, c.ring)
+				if c.codec != Plain {
+					always(t, w, c.codec)
+				}
+				size := int64(c.ring + 16<<20)
+				sent := make(chan error, 1)
+				go func() {
+					_, err := w.ReadFrom(io.LimitReader(&repeated{piece: piece}, size))
+					sent <- errors.Join(err, w.End())
+				}()
+				var taken, full, last int64
+				pool := writerFunc(func(p []byte) (int, error) {
+					if taken == 0 {
+						synctest.Wait() // the ring is full
+						full = heap() - before
+					}
+					if taken += int64(len(p)); taken == size {
+						last = heap() - before
+					}
+					return len(p), nil
+				})
+				_, err := r.Carry(pool, NewReader(pr).Fill, func() { pr.Close() })
+				if err := errors.Join(err, <-sent); err != nil {
+					t.Fatal(err)
+				}
+				if least, most := int64(c.ring), int64(c.ring)+c.around; full < least || full > most || last > most {
+					t.Errorf("%d MiB when the ring is full, %d at the end, want at most %d", full>>20, last>>20, most>>20)
+				}
+			})
+		})
+	}
+}
+
+// heap is what is in use, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
