@@ -362,8 +362,8 @@ func rejoin(c *state.Copy, s state.Step, peer *state.Copy) (*change, *Error) {
 		return nil, errorf(CodeBadRequest, "the step names no snapshot")
 	case c.ChangedSince(s.Base):
 		return nil, errorf(CodeRefused, "it has more than its snapshot with guid %s, or no such snapshot", s.Base).about(c)
-	case peer.Find(s.Base) == nil:
-		return nil, errorf(CodeRefused, "its snapshot with guid %s is not on the primary at node %s", s.Base, s.Peer).about(c)
+	case !peer.Had(s.Base):
+		return nil, errorf(CodeRefused, "its snapshot with guid %s is not on the primary at node %s, nor a bookmark of it", s.Base, s.Peer).about(c)
 	}
 	return &change{role: state.Standby, epoch: c.Epoch, readonly: true}, nil
 }

@@ -17,7 +17,7 @@ import (
 type leg struct {
 	done    bool // the target has the goal: nothing to send
 	to      state.Snapshot
-	base    state.Snapshot // zero for a full stream
+	base    state.Snapshot // zero for a full stream; the source may have only a bookmark of it
 	token   string         // resume this half-received stream of to
 	discard string         // the target's half-received stream, which cannot be resumed and goes first
 }
@@ -45,25 +45,16 @@ func nextLeg(src, dst *state.Copy, goal state.GUID, resumable func(token string)
 			return l, nil
 		}
 	}
-	base := newestCommon(src, dst)
-	if base < 0 {
+	base := src.Base(&dst.Filesystem)
+	if base == nil {
 		return leg{}, errorf(CodeRefused, "the target's copy %s has no snapshot in common with %s: set it aside", dst.Dataset, src.Dataset).about(src)
 	}
-	if src.Snapshots[base].Txg > src.Find(goal).Txg || base+1 >= len(src.Snapshots) {
+	next := slices.IndexFunc(src.Snapshots, func(s state.Snapshot) bool { return s.Txg > base.Txg })
+	if base.Txg > src.Find(goal).Txg || next < 0 {
 		return leg{}, errorf(CodeRefused, "the target is ahead of snapshot %s", src.Find(goal).Name).about(src)
 	}
-	l.base, l.to = src.Snapshots[base], src.Snapshots[base+1]
+	l.base, l.to = *base, src.Snapshots[next]
 	return l, nil
-}
-
-// newestCommon returns the index of src's newest snapshot that dst has too, or -1. Only guids are compared.
-func newestCommon(src, dst *state.Copy) int {
-	for i := len(src.Snapshots) - 1; i >= 0; i-- {
-		if dst.Find(src.Snapshots[i].GUID) != nil {
-			return i
-		}
-	}
-	return -1
 }
 
 // matches reports whether what a peer's resume token says is about src: name and guids, of the snapshot and of its base.
@@ -73,7 +64,7 @@ func matches(t zfs.Token, src *state.Copy) (state.Snapshot, bool) {
 	if to == nil || t.ToName != src.Dataset+"@"+to.Name {
 		return state.Snapshot{}, false
 	}
-	if t.FromGUID != 0 && src.Find(t.FromGUID) == nil {
+	if t.FromGUID != 0 && !src.Had(t.FromGUID) {
 		return state.Snapshot{}, false
 	}
 	return *to, true

@@ -54,7 +54,7 @@ var (
 // openLine has the line of a fence's last increment opened, if the step says where it goes. It does not wait for it.
 func (v *visit) openLine(ctx context.Context) {
 	s := v.s
-	if s.Peer == "" || s.Peer == v.a.id || s.PeerAddress == "" || len(v.c.Children) > 0 || v.c.Find(s.Base) == nil {
+	if s.Peer == "" || s.Peer == v.a.id || s.PeerAddress == "" || len(v.c.Children) > 0 || !v.c.Had(s.Base) {
 		return
 	}
 	q := receiveRequest{Volume: v.c.Volume, UUID: v.c.UUID, Lead: v.c.Lead, From: v.a.id, Epoch: v.c.Epoch, Base: s.Base, Line: true,

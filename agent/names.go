@@ -17,6 +17,7 @@ var (
 	childPath    = regexp.MustCompile(`^[A-Za-z0-9_:-][A-Za-z0-9_.:-]*(/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*)*$`)
 	snapshotName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$`)
 	ourSnapshot  = regexp.MustCompile(`^drover-[0-9]+\.[0-9]+-([0-9]+|final)$`) // of a move; others may begin so too
+	ourBookmark  = regexp.MustCompile(`^drover-[0-9]+$`)                        // by the guid of its snapshot
 	propertyName = regexp.MustCompile(`^[a-z][a-z0-9_]*$|^[a-z0-9][a-z0-9._-]*:[a-z0-9._-]+$`)
 	flagsForm    = regexp.MustCompile(`^(-[Lcew]+)?$`)
 	hostForm     = regexp.MustCompile(`^[A-Za-z0-9._:%-]+$`)

@@ -304,7 +304,7 @@ func (p *part) learn(now *state.Copy) {
 // firstLook trusts the step's base if it names one: asking costs time in the outage, and the target refuses a wrong base. It says
 // nothing about children.
 func (t *transfer) firstLook(ctx context.Context) (err error) {
-	if len(t.c.Children) == 0 && t.s.Base != 0 && t.s.Token == "" && t.c.Find(t.s.Base) != nil {
+	if len(t.c.Children) == 0 && t.s.Base != 0 && t.s.Token == "" && t.c.Had(t.s.Base) {
 		t.dst = &state.Copy{UUID: t.s.UUID, Role: state.Standby, Filesystem: state.Filesystem{Snapshots: []state.Snapshot{{GUID: t.s.Base}}}}
 		return nil
 	}
@@ -336,7 +336,11 @@ func (p *part) resumable(ctx context.Context, src *state.Copy, token string) (st
 func (p *part) push(ctx context.Context, l leg) error {
 	q, src := p.head(l), p.c.Part(p.path)
 	out := zfs.SendRequest{Snapshot: src.Dataset + "@" + l.to.Name, Flags: []string{q.SendFlags}}
-	if l.base.GUID != 0 {
+	switch {
+	case l.base.GUID == 0:
+	case src.Find(l.base.GUID) == nil:
+		out.Base = src.Dataset + "#" + l.base.Name
+	default:
 		out.Base = src.Dataset + "@" + l.base.Name
 	}
 	if l.token != "" {
@@ -443,7 +447,26 @@ func (t *transfer) tidy(ctx context.Context) {
 		if err := dropOlder(ctx, t.z, part, t.older(), goal.GUID, t.keep(path)); err != nil {
 			t.note("older snapshots of %s stay: %v", part.Dataset, err)
 		}
+		if err := t.mark(ctx, part, goal); err != nil {
+			t.note("of %s@%s there is no bookmark, or older ones stay: %v", part.Dataset, goal.Name, err)
+		}
 	}
+}
+
+// mark makes a bookmark of the snapshot that both sides have, and destroys older ones that nothing rests on, if that is known.
+func (t *transfer) mark(ctx context.Context, part *state.Copy, common *state.Snapshot) error {
+	if err := mark(ctx, t.z, part, common); err != nil || !t.s.Sweep {
+		return err
+	}
+	for _, old := range part.Bookmarks {
+		if !ourBookmark.MatchString(old.Name) || old.Txg >= common.Txg || slices.Contains(t.s.Keep, old.GUID) {
+			continue
+		}
+		if err := t.z.Destroy(ctx, part.Dataset+"#"+old.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropOlder destroys c's snapshots whose names begin with prefix and that are older than newest, but those in keep.

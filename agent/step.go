@@ -44,6 +44,7 @@ func init() { // a literal would refer to itself through the functions
 		state.SwearOff:      {do: (*visit).swearOff, quick: true},
 		state.GoBack:        {do: (*visit).goBack, quick: true},
 		state.SaveGrace:     {do: (*visit).saveGrace},
+		state.KeepBase:      {do: (*visit).keepBase},
 		state.DeleteOld:     {do: (*visit).deleteOld, synced: true},
 
 		state.Replicate: {}, state.Resume: {}, state.CatchUp: {}, state.LastIncrement: {}, // send.go

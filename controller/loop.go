@@ -310,7 +310,7 @@ func goesOn(s state.Step, took time.Duration) bool {
 		return took < freshEnough
 	case state.HoldConnections, state.StopApp, state.Fence, state.LastIncrement, state.ReleaseVolume, state.Promote, state.Retire,
 		state.StartApp, state.VerifyReady, state.SetRoutes, state.SwearOff, state.GoBack, state.MountVolume,
-		state.ClaimVolume, state.CreateVolume, state.AdoptVolume, state.RecordBirth, state.DeployApp, state.Rejoin:
+		state.ClaimVolume, state.CreateVolume, state.AdoptVolume, state.RecordBirth, state.DeployApp, state.Rejoin, state.KeepBase:
 		return true
 	default:
 		return false

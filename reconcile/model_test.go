@@ -278,7 +278,7 @@ func (m *model) meddle(at int, written int64) int {
 	for _, n := range o.Nodes {
 		for i := range n.Copies {
 			if c := &n.Copies[i]; c.Role == state.Standby && len(c.Snapshots) > 0 && c.Newest().Name != "auto" {
-				c.Snapshots = append(c.Snapshots, state.Snapshot{Name: "auto", GUID: 1, Written: written})
+				add(&c.Filesystem, state.Snapshot{Name: "auto", GUID: 1, Written: written})
 			}
 		}
 	}

@@ -249,14 +249,17 @@ func (a *appCase) anotherRound(from, to *state.Node, outage time.Duration) (stat
 	vc := a.largestDelta(from, to)
 	src := vc.on(from.ID)
 	k, last := lastRound(src, epoch)
-	stuck := k >= a.app.Cutover.MaxRounds || k >= 3 && a.notShrinking(src, epoch, k)
-	if left := last.Created.Add(roundsPause).Sub(a.now); stuck && left > 0 {
+	var left time.Duration
+	if stuck := k >= a.app.Cutover.MaxRounds || k >= 3 && a.notShrinking(src, epoch, k); stuck {
+		left = last.Created.Add(roundsPause).Sub(a.now)
+	}
+	if left > 0 {
 		d, _ := a.stall("volume %s changes faster than it can be caught up with: after %s the outage would still be %s of %s; raise cutover.maxOutage, or let the app write less; the app was not stopped",
 			vc.want.Name, plural(k, "round"), Seconds(outage), Seconds(a.app.Cutover.MaxOutage))
 		d.After = left
 		return d, true
 	}
-	return a.sendTo(vc, from, to, state.CatchUp, roundName(epoch, k+1), epoch)
+	return a.sendTo(vc, from, to, state.CatchUp, roundName(epoch, nextRound(src, vc.on(to.ID), epoch)), epoch)
 }
 
 func (a *appCase) largestDelta(from, to *state.Node) *volumeCase {
@@ -349,12 +352,15 @@ func pendingRound(src, dst *state.Copy, e state.Epoch) string {
 	if unsent := unsentRound(src, dst, e); unsent != "" {
 		return unsent
 	}
-	next := 0
-	if dst != nil {
-		next = 1
+	return roundName(e, nextRound(src, dst, e))
+}
+
+// nextRound returns the round after all that were. Somebody may have destroyed the snapshots of some at the source.
+func nextRound(src, dst *state.Copy, e state.Epoch) int {
+	k, _ := lastRound(src, e)
+	if dst == nil {
+		return k + 1
 	}
-	for _, s := range src.Snapshots {
-		next = max(next, roundOf(s.Name, e)+1)
-	}
-	return roundName(e, next)
+	has, _ := lastRound(dst, e)
+	return max(k+1, has+1, 1)
 }

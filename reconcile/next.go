@@ -44,6 +44,7 @@ var statefulRules = []rule{
 	(*appCase).move,       // it is where the manifest wants it
 	(*appCase).update,     // it is defined as the manifest says
 	(*appCase).clearOld,   // old copies go after their grace
+	(*appCase).keepBases,  // going back stays an increment
 }
 
 var statelessRules = []rule{

@@ -28,6 +28,40 @@ func (a *appCase) clearOld() (state.Decision, bool) {
 	return state.Decision{Notes: notes}, false
 }
 
+// keepBases sees to it that the primary has bookmarks of what its old copies rest on, so that going back stays an increment should
+// somebody destroy the snapshot there. A bookmark is a spare: once the grace has begun to be saved none is missed.
+func (a *appCase) keepBases() (state.Decision, bool) {
+	return a.each(func(vc *volumeCase) (state.Decision, bool) {
+		h, _ := vc.holder()
+		var bases []state.GUID
+		for _, p := range vc.with(state.Retired) {
+			if p.copy.GraceServed == 0 {
+				bases = append(bases, unmarked(h.copy, p.copy)...)
+			}
+		}
+		if len(bases) == 0 {
+			return state.Decision{}, false
+		}
+		return a.do(state.Step{Kind: state.KeepBase, Volume: vc.want.Name, UUID: vc.birth.UUID, Node: h.node.ID, Expect: expect(h.copy), Keep: bases,
+			Why: "going back begins there"})
+	})
+}
+
+// unmarked returns the snapshots of a primary on which another copy rests and of which it has no bookmark.
+func unmarked(primary, other *state.Copy) []state.GUID {
+	var bases []state.GUID
+	for _, path := range primary.Paths() {
+		part, its := primary.Part(path), other.Part(path)
+		if its == nil {
+			continue
+		}
+		if base := common(part, its); base != nil && !part.Marked(base.GUID) {
+			bases = append(bases, base.GUID)
+		}
+	}
+	return bases
+}
+
 // superseded reports whether the primary has all that an old copy has.
 func superseded(old, primary *state.Copy) bool {
 	for _, path := range old.Paths() {

@@ -153,6 +153,8 @@ func (p *predictor) change(c *state.Copy) {
 	case state.Promote, state.GoBack:
 		c.Role, c.Epoch, c.Release = state.Primary, p.s.Epoch, nil
 		remount(c, true, false)
+	case state.KeepBase:
+		markAll(c, func(s state.Snapshot) bool { return slices.Contains(p.s.Keep, s.GUID) })
 	case state.SaveGrace:
 		c.GraceServed = p.s.Grace
 		delete(p.o.ReadyFor, p.s.App)
@@ -164,6 +166,22 @@ func (p *predictor) change(c *state.Copy) {
 			c.ResumeToken = ""
 		}
 	default: // no other step is within one copy
+	}
+}
+
+// markAll makes bookmarks of some snapshots of a copy and its children.
+func markAll(c *state.Copy, some func(state.Snapshot) bool) {
+	mark(&c.Filesystem, some)
+	for i := range c.Children {
+		mark(&c.Children[i].Filesystem, some)
+	}
+}
+
+func mark(f *state.Filesystem, some func(state.Snapshot) bool) {
+	for _, s := range f.Snapshots {
+		if some(s) && !f.Marked(s.GUID) {
+			f.Bookmarks = append(f.Bookmarks, state.Snapshot{Name: "drover-" + s.GUID.String(), GUID: s.GUID, Txg: s.Txg, Created: s.Created})
+		}
 	}
 }
 
@@ -184,14 +202,14 @@ func (p *predictor) remove() {
 
 // snapshot takes a snapshot of a copy and its children if there is none of that name.
 func (p *predictor) snapshot(c *state.Copy, name string) {
-	p.add(&c.Filesystem, name, "")
+	p.take(&c.Filesystem, name, "")
 	for i := range c.Children {
-		p.add(&c.Children[i].Filesystem, name, "/"+c.Children[i].Path)
+		p.take(&c.Children[i].Filesystem, name, "/"+c.Children[i].Path)
 	}
 }
 
-// add takes a snapshot of one dataset. Its guid is made up, the same for the same name.
-func (p *predictor) add(f *state.Filesystem, name, path string) {
+// take takes a snapshot of one dataset. Its guid is made up, the same for the same name.
+func (p *predictor) take(f *state.Filesystem, name, path string) {
 	if slices.ContainsFunc(f.Snapshots, func(s state.Snapshot) bool { return s.Name == name }) {
 		return
 	}
@@ -201,8 +219,21 @@ func (p *predictor) add(f *state.Filesystem, name, path string) {
 	if len(f.Snapshots) == 0 {
 		bytes = f.Referenced
 	}
-	f.Snapshots = append(f.Snapshots, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: bytes, Held: true})
+	add(f, state.Snapshot{Name: name, GUID: state.GUID(h.Sum64()), Created: p.now, Written: bytes, Held: true})
 	f.Written = 0
+}
+
+// add appends snapshots, each later than all that are there.
+func add(f *state.Filesystem, snapshots ...state.Snapshot) {
+	var last uint64
+	for _, s := range slices.Concat(f.Snapshots, f.Bookmarks) {
+		last = max(last, s.Txg)
+	}
+	for _, s := range snapshots {
+		last++
+		s.Txg = last
+		f.Snapshots = append(f.Snapshots, s)
+	}
 }
 
 func (p *predictor) send() {
@@ -212,6 +243,7 @@ func (p *predictor) send() {
 	}
 	if p.s.Kind != state.LastIncrement {
 		p.snapshot(src, p.s.Snapshot)
+		markAll(src, func(s state.Snapshot) bool { return s.Name == p.s.Snapshot })
 	}
 	to := p.o.Nodes[p.s.Peer]
 	dst := p.copy(p.s.Peer)
@@ -224,7 +256,7 @@ func (p *predictor) send() {
 		to.Datasets = append(to.Datasets, dst.Dataset)
 	}
 	dst.ResumeToken, dst.Receiving = "", false
-	dst.Snapshots = append(dst.Snapshots, missing(src, dst)...)
+	add(&dst.Filesystem, missing(src, dst)...)
 	p.sendChildren(src, dst)
 	to.Pool.Free -= max(src.Used-dst.Used, 0)
 	dst.Used, dst.Referenced = max(src.Used, dst.Used), src.Referenced
@@ -238,7 +270,7 @@ func (p *predictor) sendChildren(src, dst *state.Copy) {
 			d = &dst.Children[len(dst.Children)-1]
 		}
 		d.ResumeToken = ""
-		d.Snapshots = append(d.Snapshots, missing(src.Part(path), dst.Part(path))...)
+		add(&d.Filesystem, missing(src.Part(path), dst.Part(path))...)
 		d.Used, d.Referenced = max(src.Child(path).Used, d.Used), src.Child(path).Referenced
 	}
 }

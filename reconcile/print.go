@@ -135,7 +135,7 @@ const running = "app keeps running"
 func (w *lineWriter) line(s state.Step) string {
 	vol := string(s.Volume)
 	switch s.Kind {
-	case state.ClaimVolume, state.RecordBirth, state.Retire, state.SaveGrace:
+	case state.ClaimVolume, state.RecordBirth, state.Retire, state.KeepBase, state.SaveGrace:
 		return "" // said by the line of the step that they belong to
 	case state.SetRoutes:
 		return ""

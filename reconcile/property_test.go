@@ -134,7 +134,7 @@ func anyCopy(t *rapid.T, v state.VolumeName) state.Copy {
 		if rarely(t, "another snapshot", 15) {
 			guid++
 		}
-		c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: guid, Created: noon.Add(-one(t, "age", 0, hour)), Written: one[int64](t, "written", 0, 10, 1<<30)})
+		c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: guid, Txg: uint64(len(c.Snapshots) + 1), Created: noon.Add(-one(t, "age", 0, hour)), Written: one[int64](t, "written", 0, 10, 1<<30)})
 	}
 	if c.Role == state.Released || c.Role == state.Retired {
 		c.Release = &state.Release{From: one[state.NodeID](t, "given by", "n1", "n2", "n3"), To: one[state.NodeID](t, "given to", "n1", "n2", "n3", "n9"), Epoch: anyEpoch(t), GUID: 1}
@@ -424,7 +424,7 @@ func meddle(t *rapid.T, n *state.Node) {
 		c.ResumeToken = "1-abc"
 	case how == "snapshot":
 		name := fmt.Sprintf("auto-%d", len(c.Snapshots))
-		c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: guidOf(c.UUID, string(n.ID)+name), Written: c.Written})
+		add(&c.Filesystem, state.Snapshot{Name: name, GUID: guidOf(c.UUID, string(n.ID)+name), Written: c.Written})
 		c.Written = 0
 	case how == "unmount":
 		c.Mounted = false

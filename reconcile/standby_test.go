@@ -14,7 +14,7 @@ func snapped(guids ...state.GUID) *state.Copy {
 		if g < 100 {
 			name = roundName(state.Epoch{N: 2}, int(g))
 		}
-		c.Snapshots = append(c.Snapshots, state.Snapshot{Name: name, GUID: g})
+		add(&c.Filesystem, state.Snapshot{Name: name, GUID: g})
 	}
 	return c
 }

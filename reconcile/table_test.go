@@ -83,7 +83,7 @@ var handover = map[state.StepKind]tableRow{
 	state.GoBack: {[]state.Role{state.Fenced, state.Released}, refusesBack},
 	state.Rejoin: {[]state.Role{state.Retired}, func(o *state.Observed, s state.Step, c *state.Copy, _ state.Epoch) string {
 		primary := copyOf(o.Nodes[s.Peer], s.UUID)
-		return unless(primary != nil && primary.Role == state.Primary && c.Epoch.Less(primary.Epoch) && primary.Find(s.Base) != nil &&
+		return unless(primary != nil && primary.Role == state.Primary && c.Epoch.Less(primary.Epoch) && had(primary, s.Base) &&
 			!c.ChangedSince(s.Base), "the primary does not have all that it has")
 	}},
 	state.DeleteOld: {[]state.Role{state.Retired}, func(o *state.Observed, s state.Step, c *state.Copy, _ state.Epoch) string {
@@ -91,6 +91,9 @@ var handover = map[state.StepKind]tableRow{
 			return "the grace is not served"
 		}
 		return notSuperseded(o, s, c)
+	}},
+	state.KeepBase: {[]state.Role{state.Primary}, func(_ *state.Observed, s state.Step, c *state.Copy, _ state.Epoch) string {
+		return unless(len(s.Keep) > 0 && !slices.ContainsFunc(s.Keep, func(g state.GUID) bool { return c.Find(g) == nil }), "it lacks a snapshot")
 	}},
 	state.SaveGrace: {[]state.Role{state.Retired}, always},
 	state.SetAside:  {[]state.Role{state.Standby, state.Retired}, always},
@@ -142,7 +145,7 @@ func refusesStream(o *state.Observed, s state.Step, src *state.Copy, _ state.Epo
 		return ""
 	case dst.Role != state.Standby || src.Epoch.Less(dst.Epoch):
 		return "the target is no standby of an earlier epoch"
-	case s.Base != 0 && (dst.Find(s.Base) == nil || src.Find(s.Base) == nil):
+	case s.Base != 0 && (dst.Find(s.Base) == nil || !had(src, s.Base)):
 		return "the base is not on both sides"
 	case s.Base != 0 && writtenSince(dst, s.Base):
 		return "the target has been modified since the base"
@@ -241,6 +244,11 @@ func leadOf(o *state.Observed, s state.Step) *state.Copy {
 
 func hasSnapshot(c *state.Copy, name string) bool {
 	return slices.ContainsFunc(c.Snapshots, func(s state.Snapshot) bool { return s.Name == name })
+}
+
+// had reports whether a copy has a snapshot, or a bookmark of it.
+func had(c *state.Copy, g state.GUID) bool {
+	return c.Find(g) != nil || slices.ContainsFunc(c.Bookmarks, func(s state.Snapshot) bool { return s.GUID == g })
 }
 
 func roleOf(c *state.Copy) state.Role {

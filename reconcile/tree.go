@@ -20,7 +20,7 @@ func delta(src, dst *state.Copy) int64 {
 			continue
 		}
 		if base := common(part, its); base != nil {
-			total += since(part, base.GUID)
+			total += since(part, base)
 		} else {
 			total += part.Referenced
 		}
@@ -130,7 +130,8 @@ func limited(c *state.Copy) bool {
 // cloneCopies copies copies so deep that Predict can change them.
 func cloneCopies(copies []state.Copy) []state.Copy {
 	deep := func(f *state.Filesystem) {
-		f.Snapshots, f.Properties, f.Limits = slices.Clone(f.Snapshots), maps.Clone(f.Properties), maps.Clone(f.Limits)
+		f.Snapshots, f.Bookmarks = slices.Clone(f.Snapshots), slices.Clone(f.Bookmarks)
+		f.Properties, f.Limits = maps.Clone(f.Properties), maps.Clone(f.Limits)
 	}
 	out := slices.Clone(copies)
 	for i := range out {
@@ -164,7 +165,7 @@ func remount(c *state.Copy, mounted, readonly bool) {
 // childLike predicts what a child becomes on a target.
 func childLike(src *state.Child, root string, from string) state.Child {
 	d := *src
-	d.Readonly, d.Mounted, d.Snapshots, d.ResumeToken, d.KeyMissing = true, false, nil, "", src.Encrypted
+	d.Readonly, d.Mounted, d.Snapshots, d.Bookmarks, d.ResumeToken, d.KeyMissing = true, false, nil, nil, "", src.Encrypted
 	d.Limits, d.Properties = limits(src.Properties, src.Path), maps.Clone(src.Properties)
 	if rest, below := strings.CutPrefix(src.Mountpoint, from+"/"); below {
 		d.Mountpoint = root + "/" + rest

@@ -235,20 +235,14 @@ func (vc *volumeCase) overtaken(old placed) bool {
 	})
 }
 
-// common returns the newest snapshot of from that to holds too, or nil. Only guids are compared.
-func common(from, to *state.Copy) *state.Snapshot {
-	for i := len(from.Snapshots) - 1; i >= 0; i-- {
-		if to.Find(from.Snapshots[i].GUID) != nil {
-			return &from.Snapshots[i]
-		}
-	}
-	return nil
-}
+// common returns the newest snapshot of to at which an increment of from can begin, or nil.
+func common(from, to *state.Copy) *state.Snapshot { return from.Base(&to.Filesystem) }
 
-// since returns the bytes that from holds beyond one of its snapshots: what an increment from it has to carry.
-func since(from *state.Copy, base state.GUID) int64 {
+// since returns the bytes that from holds beyond a base: what an increment from it has to carry. Of a bookmark it may be more than that:
+// the snapshot after it counts what was written since the one before it.
+func since(from *state.Copy, base *state.Snapshot) int64 {
 	total := from.Written
-	for i := len(from.Snapshots) - 1; i >= 0 && from.Snapshots[i].GUID != base; i-- {
+	for i := len(from.Snapshots) - 1; i >= 0 && from.Snapshots[i].Txg > base.Txg; i-- {
 		total += from.Snapshots[i].Written
 	}
 	return total

@@ -210,7 +210,7 @@ func guidOf(uuid state.UUID, name string) state.GUID {
 }
 
 // copy reads "tododata primary 0.1 2.1GiB @drover-0.2-0=2GiB @drover-0.2-1 +10MiB key=value...": a snapshot may carry the bytes
-// written since the one before, +n are those since the newest; @name!other has another guid. What the manifest
+// written since the one before, +n are those since the newest; @name!other has another guid; #name is a bookmark of @name, which is gone. What the manifest
 // says of the volume is as it says.
 func (r *worldReader) copy(n *state.Node, text string) state.Copy {
 	words := strings.Fields(text)
@@ -253,7 +253,10 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 		name, size, _ := strings.Cut(w[1:], "=")
 		s := state.Snapshot{Name: name, GUID: guidOf(c.UUID, name), Created: noon.Add(-time.Minute), Written: r.bytes(size, "0"), Held: true}
 		s.Name, _, _ = strings.Cut(name, "!")
-		c.Snapshots = append(c.Snapshots, s)
+		add(&c.Filesystem, s)
+	case w[0] == '#':
+		g := guidOf(c.UUID, w[1:])
+		c.Bookmarks = append(c.Bookmarks, state.Snapshot{Name: "drover-" + g.String(), GUID: g, Txg: uint64(len(c.Snapshots) + len(c.Bookmarks) + 1)})
 	case w[0] == '+':
 		c.Written = r.bytes(w[1:], "")
 	case strings.HasPrefix(w, "->"):

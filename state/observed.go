@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -263,6 +264,7 @@ type Filesystem struct {
 	Mounted     bool
 	Mountpoint  string
 	Snapshots   []Snapshot        // oldest first
+	Bookmarks   []Snapshot        `json:",omitempty"` // what remains of snapshots: bases of increments that outlive them; oldest first
 	Written     int64             // bytes since the newest snapshot
 	Used        int64             // bytes, snapshots and what is below it included
 	Referenced  int64             // bytes of the live data
@@ -292,6 +294,31 @@ func (f *Filesystem) Find(g GUID) *Snapshot {
 		}
 	}
 	return nil
+}
+
+// Had reports whether it has the snapshot with the given guid, or a bookmark of it: an increment of it can begin there.
+func (f *Filesystem) Had(g GUID) bool { return f.Find(g) != nil || f.Marked(g) }
+
+// Marked reports whether it has a bookmark of the snapshot with the given guid.
+func (f *Filesystem) Marked(g GUID) bool {
+	return slices.ContainsFunc(f.Bookmarks, func(s Snapshot) bool { return s.GUID == g })
+}
+
+// Base returns the newest snapshot of to at which an increment can begin: it has that too, or a bookmark of it. Nil if there is none.
+// Only guids are compared.
+func (f *Filesystem) Base(to *Filesystem) *Snapshot {
+	var base *Snapshot
+	for _, all := range [][]Snapshot{f.Snapshots, f.Bookmarks} {
+		for i := len(all) - 1; i >= 0; i-- {
+			if s := &all[i]; to.Find(s.GUID) != nil {
+				if base == nil || base.Txg < s.Txg {
+					base = s
+				}
+				break
+			}
+		}
+	}
+	return base
 }
 
 // ChangedSince reports whether it has data that is not in one of its snapshots, or lacks that snapshot. Snapshots that

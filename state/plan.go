@@ -38,6 +38,7 @@ const (
 	SwearOff StepKind = "swear off" // target agent: never take this epoch
 	GoBack   StepKind = "go back"   // source agent: writable again
 
+	KeepBase  StepKind = "keep base"  // the primary's agent: a bookmark of the snapshots that an old copy rests on
 	SaveGrace StepKind = "save grace" // old copy's agent
 	DeleteOld StepKind = "delete old" // old copy's agent
 
@@ -74,7 +75,7 @@ type Step struct {
 	Datasets   int               `json:",omitempty"` // how many travel, if the volume has some below its own
 	Child      string            `json:",omitempty"` // path of the dataset below the copy's that the step is about; "" for the copy
 	Sweep      bool              `json:",omitempty"` // when the stream has arrived, older snapshots of earlier moves go too
-	Keep       []GUID            `json:",omitempty"` // but not these: copies on other nodes rest on them
+	Keep       []GUID            `json:",omitempty"` // but not these: copies on other nodes rest on them; or those to bookmark
 	Properties map[string]string `json:",omitempty"`
 	Quota      int64             `json:",omitempty"`
 	Reclaim    Reclaim           `json:",omitempty"`

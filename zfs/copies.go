@@ -113,11 +113,11 @@ func (z *ZFS) Again(ctx context.Context, c *state.Copy) (bool, error) {
 			return false, nil
 		}
 	}
-	snaps := map[string][]state.Snapshot{}
-	if _, err := parseSnapshots([]byte(rest), snaps); err != nil {
+	snaps := newListing()
+	if err := snaps.parse([]byte(rest)); err != nil {
 		return false, fmt.Errorf("zfs list: %w", err)
 	}
-	z.renew(ctx, c, snaps[c.Dataset], written)
+	z.renew(ctx, c, snaps.snapshots[c.Dataset], written)
 	return true, nil
 }
 
@@ -136,7 +136,7 @@ func (z *ZFS) renew(ctx context.Context, c *state.Copy, snaps []state.Snapshot, 
 // side by side: an app may be down meanwhile.
 func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error) {
 	var props map[string]map[string]value
-	var snaps map[string][]state.Snapshot
+	var snaps *listing
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { props, err = z.properties(gctx, outermost(names)); return err })
 	g.Go(func() (err error) { snaps, err = z.snapshots(gctx, outermost(names)); return err })
@@ -152,13 +152,13 @@ func (z *ZFS) describe(ctx context.Context, names []string) ([]state.Copy, error
 			return nil, err
 		}
 		bad = append(bad, err)
-		c.Snapshots = snaps[name]
+		c.Snapshots, c.Bookmarks = snaps.snapshots[name], snaps.bookmarks[name]
 		for _, below := range under(name, all) {
 			d, err := newChild(name, below, props[below])
 			if err != nil {
 				return nil, err
 			}
-			d.Snapshots = snaps[below]
+			d.Snapshots, d.Bookmarks = snaps.snapshots[below], snaps.bookmarks[below]
 			c.Children = append(c.Children, d)
 		}
 		copies = append(copies, c)
@@ -239,41 +239,40 @@ func parseValues(out []byte, all map[string]map[string]value) error {
 	return nil
 }
 
-// snapshotColumns are what parseSnapshots reads.
+// snapshotColumns are what a listing reads.
 const snapshotColumns = "name,guid,createtxg,creation,written,userrefs"
 
-// snapshots lists the snapshots of each of the datasets and of all that is below them, oldest first.
-func (z *ZFS) snapshots(ctx context.Context, names []string) (map[string][]state.Snapshot, error) {
-	all := make(map[string][]state.Snapshot, len(names))
-	var referenced []string
+// snapshots lists the snapshots and bookmarks of each of the datasets and of all that is below them, oldest first.
+func (z *ZFS) snapshots(ctx context.Context, names []string) (*listing, error) {
+	all := newListing()
 	for _, batch := range batches(names, maxArgs) {
-		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot", "-r", "-o", snapshotColumns}, batch)...)
+		out, err := z.run(ctx, slices.Concat([]string{"zfs", "list", "-Hp", "-t", "snapshot,bookmark", "-r", "-o", snapshotColumns}, batch)...)
 		if err != nil {
 			return nil, err
 		}
-		refs, err := parseSnapshots(out, all)
-		if err != nil {
+		if err := all.parse(out); err != nil {
 			return nil, fmt.Errorf("zfs list: %w", err)
 		}
-		referenced = append(referenced, refs...)
 	}
-	for _, snaps := range all {
-		slices.SortStableFunc(snaps, func(a, b state.Snapshot) int { return cmp.Compare(a.Txg, b.Txg) })
+	for _, byDataset := range []map[string][]state.Snapshot{all.snapshots, all.bookmarks} {
+		for _, snaps := range byDataset {
+			slices.SortStableFunc(snaps, func(a, b state.Snapshot) int { return cmp.Compare(a.Txg, b.Txg) })
+		}
 	}
-	return all, z.markHeld(ctx, all, referenced)
+	return all, z.markHeld(ctx, all)
 }
 
 // markHeld finds out whose holds they are. zfs counts holds with the other columns; their tags take a command more, which
 // only asks for the snapshots that have any. One that was destroyed or let go meanwhile is not held: that is its truth now.
-func (z *ZFS) markHeld(ctx context.Context, all map[string][]state.Snapshot, referenced []string) error {
-	if len(referenced) == 0 || z.noHolds {
+func (z *ZFS) markHeld(ctx context.Context, all *listing) error {
+	if len(all.referenced) == 0 || z.noHolds {
 		return nil
 	}
-	tags, err := z.holds(ctx, referenced, "dataset does not exist", "no datasets available")
+	tags, err := z.holds(ctx, all.referenced, "dataset does not exist", "no datasets available")
 	if err != nil {
 		return err
 	}
-	for dataset, snaps := range all {
+	for dataset, snaps := range all.snapshots {
 		for i := range snaps {
 			snaps[i].Held = slices.ContainsFunc(tags[dataset+"@"+snaps[i].Name], isOurs)
 		}

@@ -82,7 +82,7 @@ func TestCopies(t *testing.T) {
 	want := []string{
 		"zfs|get|-Hp|-s|local|-r|-t|filesystem|-o|name,value|drover:volume|tank",
 		"zfs|get|-Hp|-r|-t|filesystem,volume|-o|name,property,value,source|" + columns + "|tank/drover/v|tank/drover/w",
-		"zfs|list|-Hp|-t|snapshot|-r|-o|name,guid,createtxg,creation,written,userrefs|tank/drover/v|tank/drover/w",
+		"zfs|list|-Hp|-t|snapshot,bookmark|-r|-o|name,guid,createtxg,creation,written,userrefs|tank/drover/v|tank/drover/w",
 		"zfs|holds|-H|tank/drover/v@b|tank/drover/v@a",
 	}
 	ran := argv(t, dir)
@@ -287,11 +287,6 @@ func TestSmallListings(t *testing.T) {
 	z, _ := fake(t, prints(t, "tank\ntank/a b\ntank/vol\n"))
 	if got, err := z.Datasets(ctx, "tank"); err != nil || !slices.Equal(got, []string{"tank", "tank/a b", "tank/vol"}) {
 		t.Errorf("datasets: %q, %v", got, err)
-	}
-	z, _ = fake(t, prints(t, "tank/v#b1\t4207980650809223517\ntank/v#b2\t7\n"))
-	marks, err := z.Bookmarks(ctx, "tank/v")
-	if diff := cmp.Diff(map[string]state.GUID{"b1": 4207980650809223517, "b2": 7}, marks); diff != "" || err != nil {
-		t.Errorf("bookmarks: %v %s", err, diff)
 	}
 	z, _ = fake(t, prints(t, "tank/v@1\tdrover\tSun Nov 22 15:28 2026\ntank/v@1\tkeep\tSun Nov 22 15:28 2026\n"))
 	tags, err := z.Holds(ctx, "tank/v@1", "tank/v@2")

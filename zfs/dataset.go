@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/drover-project/drover/state"
 )
 
 // Create creates a file system with these properties, in one transaction but for quotas. Its parent must exist. Errors:
@@ -172,39 +170,4 @@ func parseWritten(out []byte, dataset, prop string) (int64, error) {
 	default:
 		return number(v)
 	}
-}
-
-// Bookmarks returns the bookmarks of a dataset, by their names without dataset and "#". A bookmark has the guid of the
-// snapshot that it was made of.
-func (z *ZFS) Bookmarks(ctx context.Context, dataset string) (map[string]state.GUID, error) {
-	if err := checkDataset(dataset); err != nil {
-		return nil, fmt.Errorf("list bookmarks: %w", err)
-	}
-	out, err := z.run(ctx, "zfs", "list", "-Hp", "-t", "bookmark", "-d", "1", "-o", "name,guid", dataset)
-	if err != nil {
-		return nil, err
-	}
-	marks, err := parseBookmarks(out, dataset)
-	if err != nil {
-		return nil, fmt.Errorf("zfs list %s: %w", dataset, err)
-	}
-	return marks, nil
-}
-
-func parseBookmarks(out []byte, dataset string) (map[string]state.GUID, error) {
-	table, err := rows(out, 2)
-	if err != nil {
-		return nil, err
-	}
-	marks := make(map[string]state.GUID, len(table))
-	for _, r := range table {
-		name, ok := strings.CutPrefix(r[0], dataset+"#")
-		if !ok {
-			return nil, fmt.Errorf("%q is no bookmark of %s: %w", clip(r[0]), dataset, ErrOutput)
-		}
-		if marks[name], err = guid(r[1]); err != nil {
-			return nil, err
-		}
-	}
-	return marks, nil
 }

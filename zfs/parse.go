@@ -259,28 +259,49 @@ func parseLimits(s string) (map[string]string, error) {
 	return limits, nil
 }
 
-// parseSnapshots adds rows of name, guid, createtxg, creation, written, userrefs. It returns the full names of those that
-// have holds.
-func parseSnapshots(out []byte, all map[string][]state.Snapshot) (referenced []string, err error) {
+// listing is what a list of snapshots and bookmarks says, by dataset.
+type listing struct {
+	snapshots, bookmarks map[string][]state.Snapshot
+	referenced           []string // the full names of those that have holds
+}
+
+func newListing() *listing {
+	return &listing{snapshots: map[string][]state.Snapshot{}, bookmarks: map[string][]state.Snapshot{}}
+}
+
+// parse adds rows of name, guid, createtxg, creation, written, userrefs.
+func (l *listing) parse(out []byte) error {
 	table, err := rows(out, 6)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, r := range table {
-		dataset, name, _ := strings.Cut(r[0], "@")
-		if err := checkSnapshot(r[0]); err != nil {
-			return nil, fmt.Errorf("%w: %w", err, ErrOutput)
+		if err := l.add(r); err != nil {
+			return err
 		}
-		s, refs, err := parseSnapshot(name, r[1:])
-		if err != nil {
-			return nil, fmt.Errorf("snapshot %s: %w", r[0], err)
-		}
-		if refs > 0 {
-			referenced = append(referenced, r[0])
-		}
-		all[dataset] = append(all[dataset], s)
 	}
-	return referenced, nil
+	return nil
+}
+
+func (l *listing) add(r []string) error {
+	to, mark := l.snapshots, "@"
+	if err := checkBase(r[0]); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrOutput)
+	}
+	if strings.Contains(r[0], "#") {
+		to, mark = l.bookmarks, "#"
+		r[4], r[5] = "0", "0" // in place of "-": it takes no space, and cannot be held
+	}
+	dataset, name, _ := strings.Cut(r[0], mark)
+	s, refs, err := parseSnapshot(name, r[1:])
+	if err != nil {
+		return fmt.Errorf("%s: %w", r[0], err)
+	}
+	if refs > 0 {
+		l.referenced = append(l.referenced, r[0])
+	}
+	to[dataset] = append(to[dataset], s)
+	return nil
 }
 
 // parseSnapshot reads guid, createtxg, creation, written, userrefs.

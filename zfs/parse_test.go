@@ -153,25 +153,30 @@ func TestRows(t *testing.T) {
 // TestSnapshotRows reads rows as OpenZFS 2.3.2 prints them, with the columns that we ask for.
 func TestSnapshotRows(t *testing.T) {
 	out := "tank/v@s1\t4207980650809223517\t12\t1795361309\t24576\t1\n" +
-		"tank/v@with space\t18446744073709551615\t15\t1795361310\t0\t0\n"
-	all := map[string][]state.Snapshot{}
-	refs, err := parseSnapshots([]byte(out), all)
-	if err != nil {
+		"tank/v@with space\t18446744073709551615\t15\t1795361310\t0\t0\n" +
+		"tank/v#b1\t4207980650809223517\t12\t1795361309\t-\t-\n"
+	all := newListing()
+	if err := all.parse([]byte(out)); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]state.Snapshot{"tank/v": {
 		{Name: "s1", GUID: 4207980650809223517, Txg: 12, Created: time.Unix(1795361309, 0).UTC(), Written: 24576},
 		{Name: "with space", GUID: 1<<64 - 1, Txg: 15, Created: time.Unix(1795361310, 0).UTC()},
 	}}
-	if diff := cmp.Diff(want, all); diff != "" {
+	if diff := cmp.Diff(want, all.snapshots); diff != "" {
 		t.Error(diff)
 	}
-	if !slices.Equal(refs, []string{"tank/v@s1"}) {
-		t.Errorf("held: %q", refs)
+	marks := map[string][]state.Snapshot{"tank/v": {{Name: "b1", GUID: 4207980650809223517, Txg: 12, Created: time.Unix(1795361309, 0).UTC()}}}
+	if diff := cmp.Diff(marks, all.bookmarks); diff != "" {
+		t.Error(diff)
+	}
+	if !slices.Equal(all.referenced, []string{"tank/v@s1"}) {
+		t.Errorf("held: %q", all.referenced)
 	}
 	for _, bad := range []string{"tank/v\t1\t1\t1\t1\t1\n", "tank/v@s\t-\t1\t1\t1\t1\n", "tank/v@s\t1\t1\t1\t1\n",
-		"tank/v@s\t18446744073709551616\t1\t1\t1\t1\n", "tank/v@s\t1\t1\t-5\t1\t1\n"} {
-		if _, err := parseSnapshots([]byte(bad), all); !errors.Is(err, ErrOutput) {
+		"tank/v@s\t18446744073709551616\t1\t1\t1\t1\n", "tank/v@s\t1\t1\t-5\t1\t1\n",
+		"tank/v#b\t-\t1\t1\t-\t-\n", "tank/v#\t1\t1\t1\t-\t-\n", "tank/v#a@b\t1\t1\t1\t-\t-\n"} {
+		if err := newListing().parse([]byte(bad)); !errors.Is(err, ErrOutput) {
 			t.Errorf("%q: got %v, want ErrOutput", bad, err)
 		}
 	}
@@ -300,23 +305,26 @@ func TestBatches(t *testing.T) {
 func FuzzRows(f *testing.F) {
 	f.Add([]byte("tank/v@s1\t4207980650809223517\t12\t1795361309\t24576\t1\n"))
 	f.Add([]byte("a\t-\t-\t-\t-\t-\n\n"))
+	f.Add([]byte("tank/v#b1\t4207980650809223517\t12\t1795361309\t-\t-\n"))
 	f.Fuzz(func(t *testing.T, out []byte) {
-		all := map[string][]state.Snapshot{}
-		refs, err := parseSnapshots(out, all)
+		all := newListing()
+		err := all.parse(out)
 		n := 0
-		for dataset, snaps := range all {
-			n += len(snaps)
-			for _, s := range snaps {
-				if checkSnapshot(dataset+"@"+s.Name) != nil {
-					t.Errorf("took %q for a snapshot", dataset+"@"+s.Name)
+		for mark, byDataset := range map[string]map[string][]state.Snapshot{"@": all.snapshots, "#": all.bookmarks} {
+			for dataset, snaps := range byDataset {
+				n += len(snaps)
+				for _, s := range snaps {
+					if checkBase(dataset+mark+s.Name) != nil {
+						t.Errorf("took %q for a snapshot or bookmark", dataset+mark+s.Name)
+					}
 				}
 			}
 		}
 		if err == nil && n != strings.Count(string(out), "\n") {
 			t.Errorf("%d snapshots of %d lines", n, strings.Count(string(out), "\n"))
 		}
-		if len(refs) > n {
-			t.Errorf("%d held of %d", len(refs), n)
+		if len(all.referenced) > n {
+			t.Errorf("%d held of %d", len(all.referenced), n)
 		}
 	})
 }

@@ -170,10 +170,8 @@ func lifeOfACopy(t *testing.T, version string) {
 	if diff := cmp.Diff([]state.Copy{c}, all); diff != "" {
 		t.Error(diff)
 	}
-	marks, err := n.Bookmarks(n.ctx, v)
-	n.must(err)
-	if marks["s1"] != c.Snapshots[0].GUID {
-		t.Errorf("bookmark %v is not of %v", marks, c.Snapshots[0])
+	if len(c.Bookmarks) != 1 || c.Bookmarks[0].Name != "s1" || c.Bookmarks[0].GUID != c.Snapshots[0].GUID || c.Bookmarks[0].Txg != c.Snapshots[0].Txg {
+		t.Errorf("bookmarks %v, of %v", c.Bookmarks, c.Snapshots[0])
 	}
 	tags, err := n.Holds(n.ctx, v+"@s1")
 	n.must(err)
