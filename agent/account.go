@@ -163,6 +163,9 @@ func (a *account) now() state.Stream {
 	s.Total, s.Waiting, s.Room = corrected(a.total, s.Bytes), a.pulse.Level, a.pulse.Size
 	if now := time.Now(); now.Sub(a.moved) >= quietFor {
 		s.Quiet, s.Rate = a.moved, 0
+		if a.hangs() {
+			s.Patience = stuckFor
+		}
 	}
 	return s
 }

@@ -85,8 +85,12 @@ func TestAccount(t *testing.T) {
 			time.Sleep(time.Second)
 			a.told(stream.Pulse{Taken: 3, Level: 9, Size: 10})
 		}
-		if got := a.now(); !got.Quiet.Equal(quiet) {
+		if got := a.now(); !got.Quiet.Equal(quiet) || got.Patience != stuckFor {
 			t.Errorf("while nothing moves since %v: %+v", quiet, got)
+		}
+		a.enter(limited)
+		if got := a.now(); !got.Quiet.Equal(quiet) || got.Patience != 0 {
+			t.Errorf("while a limit keeps it still: %+v", got)
 		}
 	})
 }

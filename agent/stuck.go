@@ -14,8 +14,13 @@ const stuckFor = 5 * time.Minute
 func (a *account) stillAfter(d time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return time.Since(a.moved) >= d && a.hangs()
+}
+
+// hangs reports whether something should move. The caller holds a.mu.
+func (a *account) hangs() bool {
 	ended := a.doing == answered && a.pulse.Level == 0
-	return time.Since(a.moved) >= d && a.doing != limited && !ended
+	return a.doing != limited && !ended
 }
 
 // watch ends a stream in which nothing moves: no byte at either end, and the target's resume token, which is what would be

@@ -32,6 +32,7 @@ type rule func(*appCase) (state.Decision, bool)
 
 // The life of an app with volumes, most urgent first. A rule that decides nothing says that its part is as it should be.
 var statefulRules = []rule{
+	(*appCase).beFlowing,  // its streams move; only says so
 	(*appCase).beBorn,     // every volume exists, once
 	(*appCase).settle,     // no handover is half-done
 	(*appCase).finishHold, // no cutover is half-begun

@@ -24,6 +24,7 @@ type view struct {
 
 	// Worked out when they are first asked for.
 	mountings []mounting
+	quiet     map[state.AppID][]string
 	leaving   map[state.NodeID][]state.AppID
 	routed    map[state.AppID]map[state.NodeID][]state.Route
 }

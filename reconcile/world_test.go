@@ -53,6 +53,7 @@ type worldNode struct {
 	Refused    map[string]string // volume -> epoch
 	Rates      map[string]string // node -> bytes a second
 	Orphans    map[string]string // volume -> the command that keeps it locked
+	Streams    []string          // "tododata node2 quiet=40s waiting=48MiB bound=target": what it sends, and how that goes
 }
 
 type worldApp struct {
@@ -177,6 +178,9 @@ func (r *worldReader) node(name string, w worldNode) {
 	for _, v := range sortedKeys(w.Orphans) {
 		n.Orphans = append(n.Orphans, state.Orphan{UUID: uuidOf(v), PID: 4711, Command: w.Orphans[v], Since: noon.Add(-time.Minute)})
 	}
+	for _, text := range w.Streams {
+		n.Streams = append(n.Streams, r.stream(n, strings.Fields(text)))
+	}
 	if n.Answered() || len(n.Copies) == 0 {
 		r.o.Nodes[n.ID] = n
 	} else {
@@ -282,6 +286,29 @@ func (r *worldReader) copyWord(n *state.Node, c *state.Copy, w string) {
 		}
 		r.copyValue(c, key, value)
 	}
+}
+
+// stream reads what a node sends to another.
+func (r *worldReader) stream(from *state.Node, words []string) state.Stream {
+	s := state.Stream{Volume: state.VolumeName(words[0]), UUID: uuidOf(words[0]), To: state.NodeID(words[1]), Patience: 5 * time.Minute}
+	for id, app := range r.d.Apps {
+		if slices.ContainsFunc(app.Volumes, func(m state.Mount) bool { return m.Volume == s.Volume }) {
+			s.App = id
+		}
+	}
+	for _, w := range words[2:] {
+		switch key, value, _ := strings.Cut(w, "="); key {
+		case "quiet":
+			s.Quiet = from.At.Add(-r.duration(value, ""))
+		case "waiting":
+			s.Waiting = r.bytes(value, "")
+		case "bound":
+			s.Bound = state.Bound(value)
+		default:
+			r.Fatalf("stream of %s: %q is not understood", s.Volume, w)
+		}
+	}
+	return s
 }
 
 // child reads "below=logs,2GiB,quota=1024,unsent,device": a child with the snapshots that stand before it, or without the newest one,

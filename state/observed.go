@@ -379,7 +379,9 @@ type Stream struct {
 	Bound    Bound     // what it waits for most
 	Waiting  int64     // bytes that have arrived and wait for the target's pool
 	Room     int64     // bytes that could
-	Quiet    time.Time // since when nothing has moved; zero if something does
+	Quiet    time.Time // since when nothing has moved, by the sender's clock; zero if something does
+	// Patience is how long it may be quiet before it is cut, to be resumed; 0 if it moves, or is not cut for that.
+	Patience time.Duration `json:",omitempty"`
 }
 
 // Name returns what the stream is of: a volume, or a dataset below one.

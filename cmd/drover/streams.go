@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/drover-project/drover/reconcile"
 	"github.com/drover-project/drover/state"
@@ -38,8 +37,8 @@ func sent(s state.Stream) string {
 
 // bound says what keeps a stream from being faster.
 func (v *overview) bound(from *state.Node, s state.Stream) string {
-	if !s.Quiet.IsZero() {
-		return "nothing has moved for " + time.Since(s.Quiet).Round(time.Second).String()
+	if text := reconcile.Quiet(v.Observed, from, s); text != "" {
+		return text
 	}
 	switch s.Bound {
 	case state.BoundTarget:
