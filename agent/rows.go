@@ -182,11 +182,12 @@ func (v *visit) promote(ctx context.Context) error {
 		}
 	}
 	base := v.c.Find(v.s.Release.GUID)
+	common := slices.Concat([]string{v.c.Dataset + "@" + base.Name}, newestBelow(v.c)) // before the mount changes the copy
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.up(gctx) })
 	var held error
 	if ch != nil {
-		held = v.z.Hold(ctx, zfs.Tag, slices.Concat([]string{v.c.Dataset + "@" + base.Name}, newestBelow(v.c))...)
+		held = v.z.Hold(ctx, zfs.Tag, common...)
 	}
 	if err := g.Wait(); err != nil || ch == nil {
 		return err
