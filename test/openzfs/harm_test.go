@@ -91,7 +91,7 @@ func (a *app) ended(kind controller.EventKind, steps ...state.StepKind) (n int) 
 // pids are, in a script of a node, the processes whose command matches a pattern of the shell.
 func pids(command string) string {
 	return `$(bash -c 'for p in /proc/[0-9]*; do
-		mapfile -d "" -t words <$p/cmdline && case "${words[*]}" in $1) echo ${p#/proc/};; esac
+		[ $p != /proc/$$ ] && mapfile -d "" -t words <$p/cmdline && case "${words[*]}" in $1) echo ${p#/proc/};; esac
 	done 2>/dev/null' bash '` + command + `')`
 }
 
