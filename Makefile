@@ -36,7 +36,7 @@ endif
 faults: ## the sweeps that kill the controller at every step of a move; minutes
 	$(GO) test $(RACE) -count=1 -timeout 30m ./test/acceptance/...
 
-test-openzfs-quick: ## what continuous integration runs of them: both releases' conformance, moves, some power cuts; a quarter of an hour
+test-openzfs-quick: ## a part of them: both releases' conformance, moves, some power cuts; a quarter of an hour on two quiet cores
 	hack/openzfs/build.sh all || [ $$? = 3 ] # it cannot be had here, and the tests say so
 	$(GO) test -count=1 -timeout 45m ./test/openzfs
 
