@@ -85,7 +85,7 @@ func (a *Agent) write(w http.ResponseWriter, status int, v any) {
 var statuses = map[Code]int{
 	CodeStaleTerm: http.StatusConflict, CodeUnexpected: http.StatusConflict, CodeBusy: http.StatusLocked,
 	CodeNoSpace: http.StatusInsufficientStorage, CodeInTheWay: http.StatusConflict, CodeNotFound: http.StatusNotFound,
-	CodeRefused: http.StatusPreconditionFailed, CodeUnknown: http.StatusGatewayTimeout, CodeUnreachable: http.StatusBadGateway,
+	CodeRefused: http.StatusPreconditionFailed, CodeUnsupported: http.StatusNotImplemented, CodeUnknown: http.StatusGatewayTimeout, CodeUnreachable: http.StatusBadGateway,
 	CodeBadRequest: http.StatusBadRequest, CodeForbidden: http.StatusForbidden,
 }
 

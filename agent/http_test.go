@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/drover-project/drover/certs"
 	"github.com/drover-project/drover/state"
+	"github.com/drover-project/drover/zfs"
 )
 
 // post sends a raw body with a role's certificate.
@@ -180,4 +183,12 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("hostile names pass: %+v", s)
 		}
 	})
+}
+
+// That a target is too old for a stream reaches who has asked for it, as what no further try can help.
+func TestATargetThatIsTooOldIsTold(t *testing.T) {
+	err := new(receiver).explain(&zfs.Error{Command: []string{"zfs", "receive"}, Exit: 1, Stderr: "cannot receive: stream has unsupported feature", Kind: zfs.ErrFeature}, "tank/v")
+	if e := asError(fmt.Errorf("send s to node n: %w", err)); e.Code != CodeUnsupported || !errors.Is(e, ErrUnsupported) || !strings.Contains(e.Message, "upgrade it") {
+		t.Errorf("got %s: %v", e.Code, e)
+	}
 }

@@ -145,6 +145,8 @@ func (v *receiver) explain(err error, dataset string) error {
 		return errorf(CodeInTheWay, "dataset %s is there already and is not this volume: rename it: %w", dataset, err)
 	case errors.Is(err, zfs.ErrTokenStale), errors.Is(err, zfs.ErrPartial), errors.Is(err, zfs.ErrNoBase):
 		return errorf(CodeUnexpected, "it does not take this stream: %w", err)
+	case errors.Is(err, zfs.ErrFeature):
+		return errorf(CodeUnsupported, "its OpenZFS or its pool is too old for what the data needs: upgrade it, or choose another node: %w", err)
 	case errors.Is(err, zfs.ErrModified):
 		return errorf(CodeRefused, "it has been modified and cannot be added to: set it aside: %w", err)
 	}

@@ -79,6 +79,7 @@ const (
 	CodeInTheWay    Code = "in-the-way"
 	CodeNotFound    Code = "not-found"
 	CodeRefused     Code = "refused"
+	CodeUnsupported Code = "unsupported"
 	CodeUnknown     Code = "unknown"
 	CodeUnreachable Code = "unreachable"
 	CodeBadRequest  Code = "bad-request"
@@ -102,6 +103,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrRefused: the pair is as expected, but the step's evidence or the copy's condition forbids it.
 	ErrRefused = errors.New("refused")
+	// ErrUnsupported: the node's OpenZFS or pool is older than the data. A person must upgrade it, or choose another node.
+	ErrUnsupported = errors.New("not supported by the node")
 	// ErrUnknown: a command timed out or the connection broke after the request was sent; the effect may be there or not.
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrUnreachable: the agent did not answer; the request did not reach it, or it was only a question.
@@ -117,7 +120,7 @@ var (
 // kinds pairs each code with its error.
 var kinds = map[Code]error{
 	CodeStaleTerm: ErrStaleTerm, CodeUnexpected: ErrUnexpected, CodeBusy: ErrBusy, CodeNoSpace: ErrNoSpace,
-	CodeInTheWay: ErrInTheWay, CodeNotFound: ErrNotFound, CodeRefused: ErrRefused, CodeUnknown: ErrUnknown,
+	CodeInTheWay: ErrInTheWay, CodeNotFound: ErrNotFound, CodeRefused: ErrRefused, CodeUnsupported: ErrUnsupported, CodeUnknown: ErrUnknown,
 	CodeUnreachable: ErrUnreachable, CodeBadRequest: ErrBadRequest, CodeForbidden: ErrForbidden, CodeInternal: ErrInternal,
 }
 

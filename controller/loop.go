@@ -214,8 +214,7 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 		poke(l.wake)
 		return
 	}
-	if r != nil && r.err != nil && now.Before(r.next) {
-		dec.Waiting, dec.After = r.err.Error(), r.next.Sub(now)
+	if r.rests(dec, now) {
 		return
 	}
 	if r != nil && r.same >= circles && r.key == keyOf(dec.Steps()) && now.Before(r.next) {
@@ -233,6 +232,25 @@ func (l *loop) start(ctx context.Context, d *state.Desired, o *state.Observed, d
 		l.ended[dec.App] = time.Now()
 		l.mu.Unlock()
 	})
+}
+
+// hopeless is the pause before what no further try can help is tried all the same: somebody may have upgraded the node.
+const hopeless = 10 * time.Minute
+
+// rests reports whether a step waits because one of its app's went wrong a moment ago. What no further try can help stalls the app; it
+// does not keep another step waiting, as a changed manifest leads to.
+func (r *retry) rests(dec *state.Decision, now time.Time) bool {
+	switch {
+	case r == nil || r.err == nil || !now.Before(r.next):
+		return false
+	case !errors.Is(r.err, agent.ErrUnsupported):
+		dec.Waiting, dec.After = r.err.Error(), r.next.Sub(now)
+	case r.key != keyOf(dec.Steps()):
+		return false
+	default:
+		dec.Stalled, dec.After, dec.Step, dec.Beside = r.err.Error(), r.next.Sub(now), nil, nil
+	}
+	return true
 }
 
 // circles is how often the same step may come in a row before it counts as going in a circle.
@@ -389,6 +407,9 @@ func (l *loop) note(steps []state.Step, err error) {
 		r.since = time.Now()
 	}
 	pause := r.pause.NextBackOff()
+	if errors.Is(err, agent.ErrUnsupported) {
+		pause = hopeless
+	}
 	if l.c.mem.isDown(s.App) {
 		pause = min(pause, time.Second) // the app is down: every second counts
 	}

@@ -36,6 +36,8 @@ var (
 	ErrTokenStale = errors.New("resume token is stale")
 	// ErrTokenCorrupt: the resume token cannot be read.
 	ErrTokenCorrupt = errors.New("resume token is corrupt")
+	// ErrFeature: a stream needs what this OpenZFS, or this pool, does not have. Trying again does not help.
+	ErrFeature = errors.New("stream needs a feature that is not there")
 	// ErrSuspended: the pool's I/O is suspended.
 	ErrSuspended = errors.New("pool is suspended")
 	// ErrReadonlyPool: the pool was imported read-only.

@@ -40,7 +40,7 @@ func (q ReceiveRequest) args() ([]string, error) {
 // proves what is there.
 //
 // Errors: ErrIncomplete, with r's own error as its cause; ErrModified, ErrNoBase, ErrExists, ErrNotFound (the parent; the
-// dataset, for an increment), ErrPartial, ErrNoSpace, ErrTokenStale, ErrBusy; ErrWarning if everything arrived but a
+// dataset, for an increment), ErrPartial, ErrNoSpace, ErrTokenStale, ErrFeature, ErrBusy; ErrWarning if everything arrived but a
 // property could not be set. The stream has no timeout but the context's.
 //
 // If zfs fails while r blocks, or the context ends, r is closed if it has a Close, and Receive returns without waiting for

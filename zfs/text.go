@@ -34,6 +34,8 @@ var texts = []struct {
 	{"incremental send stream requires", ErrUsage},
 
 	// Streams.
+	{"stream has unsupported feature", ErrFeature},
+	{"pool must be upgraded to receive this stream", ErrFeature},
 	{"out of space", ErrNoSpace},
 	{"space quota exceeded", ErrNoSpace},
 	{"incomplete stream", ErrIncomplete},

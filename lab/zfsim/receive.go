@@ -155,6 +155,13 @@ func (c *cli) readBegin(r *stream.Reader) (stream.Begin, error) {
 	case err != nil:
 		return begin, errors.New("cannot receive: failed to read from stream")
 	}
+	if unknown := begin.Features &^ stream.Features; unknown != 0 {
+		said := fmt.Sprintf("cannot receive: stream has unsupported feature, feature flags = %x", begin.Features)
+		if !c.m.old {
+			said += fmt.Sprintf(" (unknown flags = %x)", unknown)
+		}
+		return begin, errors.New(said)
+	}
 	return begin, nil
 }
 

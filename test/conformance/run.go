@@ -15,17 +15,21 @@ import (
 
 // prelude are the functions that scripts may use.
 const prelude = `set -o pipefail
-pools=
+pools= thin=
 pool() { local name=$1 size=${2:-96M}; shift; shift; pools="$name $pools"
   truncate -s "$size" "$R/disk-$name" && zpool create "$@" -O mountpoint="$R/$name" "$name" "$R/disk-$name"; }
+thin() { local name=$1; shift; thin="$name $thin" pools="$name $pools"; mkdir under-$name && mount -t tmpfs -o size=24M tmpfs under-$name &&
+  truncate -s 200M under-$name/disk && zpool create "$@" -O mountpoint="$R/$name" "$name" "$R/under-$name/disk"; }
+thicken() { mount -o remount,size=300M "$R/under-$1" && zpool clear "$1"; }
+within() { local i n=$(($1 * 10)); shift; "$@" & for i in $(seq $n); do kill -0 $! 2>/dev/null || { wait $!; return; }; sleep 0.1; done; echo has not ended; }
 token() { zfs get -Hp -o value receive_resume_token "$1"; }
 await() { until eval "$1"; do sleep 0.02; done; }
 can_write() { if (echo written >"$1") 2>/dev/null; then echo yes; else echo no; fi; }
 fill() { dd if=/dev/urandom of="$1" bs=64k count="$2" 2>/dev/null; }
 answer() { local n=$1; eval "$2" >"$R.answers/$n.out" 2>"$R.answers/$n.err" </dev/null; echo $? >"$R.answers/$n.rc"; }
 setup() { eval "$2" </dev/null || { echo "line $1: exit code $?: $2" >&2; end 9; }; }
-end() { trap - EXIT; cd /; local p; for p in $(jobs -p); do kill "$p"; done; wait
-  for p in $pools; do zpool destroy -f "$p" || set -- 7; done; exit "$1"; }
+end() { trap - EXIT; cd /; local p; for p in $thin; do thicken "$p"; done; for p in $(jobs -p); do kill "$p"; done; wait
+  for p in $pools; do zpool destroy -f "$p" || set -- 7; done; for p in $thin; do umount "$R/under-$p"; done; exit "$1"; }
 trap 'end 8' EXIT
 trap 'exit 6' TERM
 `

@@ -38,7 +38,8 @@ type Item struct {
 //
 // A command followed by nothing is silent and succeeds. Where releases differ, "[2.1]" and "[2.3]" stand before the answers of
 // each. All lines of a script run in one bash, in the folder $R; so variables and background processes stay. `pool NAME [SIZE]
-// [OPTION ...]` makes a pool on a file whose file systems mount below $R/NAME.
+// [OPTION ...]` makes a pool on a file whose file systems mount below $R/NAME. `thin NAME [OPTION ...]` makes one on a disk that fails all
+// writes after 24 MB, and `thicken NAME` mends it; `within SECONDS COMMAND` says "has not ended" of what hangs, and leaves it to itself.
 func Parse(name, text string) (Scenario, error) {
 	s := Scenario{Name: name}
 	releases := Releases

@@ -24,7 +24,7 @@ import (
 var record = flag.String("record", "", "with DROVER_TEST_ZFS=native: scenarios into which to write what this machine's OpenZFS answers, a regular expression")
 
 // patience bounds one scenario; it decides nothing while all is well.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // TestMain is also the helper that scripts call as $HELPER.
 func TestMain(m *testing.M) {

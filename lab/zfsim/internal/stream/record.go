@@ -44,6 +44,8 @@ const (
 	FeatureLargeBlocks = 1 << 19
 	FeatureResuming    = 1 << 20
 	FeatureCompressed  = 1 << 22
+
+	Features = FeatureSpill | FeatureEmbed | FeatureLargeBlocks | FeatureResuming | FeatureCompressed // all that are known here
 )
 
 // MaxPayload limits what one record may carry, in bytes; more is taken for damage.
