@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ type Options struct {
 	Nodes   int    // how many; 0 for 1
 	Memory  int    // of a node, MiB; 0 for 512
 	Disk    int64  // bytes of a node's disk, sparse; 0 for 2 GiB
-	Release string // of OpenZFS: "2.3" or "2.1"; "" for DefaultRelease
+	Release string // of OpenZFS: "2.3" or "2.1"; "" for DefaultRelease; several words are those of the first node, the second, and so on in turn
 	NoPool  bool   // leave the disk as it is: a test makes its own pools
 }
 
@@ -30,11 +31,11 @@ type Cluster struct {
 	// Dir is a folder of this machine that every node has under the same path. Programs to be run lie here.
 	Dir string
 
-	t     testing.TB // who is told of failures
-	owner testing.TB // the test with which the nodes end
-	o     Options
-	image string
-	net   network
+	t      testing.TB // who is told of failures
+	owner  testing.TB // the test with which the nodes end
+	o      Options
+	images []string // of the first node, the second, and so on in turn
+	net    network
 }
 
 // In returns the same cluster for another test, which is told of failures; it ends before the one that called New.
@@ -58,11 +59,15 @@ func New(t testing.TB, o Options) *Cluster {
 	o.Nodes, o.Memory, o.Disk = or(o.Nodes, 1), or(o.Memory, 512), or(o.Disk, 2<<30)
 	o.Release = or(o.Release, DefaultRelease)
 	c := &Cluster{t: t, owner: t, o: o}
-	var err error
-	if c.image, err = image(o.Release); err != nil {
-		skipped.Add(1)
-		t.Skip(err)
+	for _, release := range strings.Fields(o.Release) {
+		found, err := image(release)
+		if err != nil {
+			skipped.Add(1)
+			t.Skip(err)
+		}
+		c.images = append(c.images, found)
 	}
+	var err error
 	c.Dir, err = os.MkdirTemp(os.Getenv(envFolder), "c")
 	c.must(err)
 	t.Cleanup(func() { c.check(os.RemoveAll(c.Dir)) })

@@ -103,9 +103,23 @@ func (a *todos) end() string {
 }
 
 // The to-do database moves with its data while someone adds to-dos without end, and back.
-func TestMove(t *testing.T) {
+func TestMove(t *testing.T) { onReleases(t, thereAndBack) }
+
+// onReleases runs a test on nodes with one release of OpenZFS, with another, and with both in turn.
+func onReleases(t *testing.T, test func(*testing.T, openzfs.Options)) {
 	t.Parallel()
-	w := newWorld(t, openzfs.Options{})
+	for _, release := range []string{openzfs.DefaultRelease, "2.1", "2.1 2.3"} {
+		t.Run(strings.ReplaceAll(release, " ", " and "), func(t *testing.T) {
+			if release != openzfs.DefaultRelease && !everything() {
+				t.Skip("takes a minute; DROVER_TEST_OPENZFS=all runs it")
+			}
+			test(t, openzfs.Options{Release: release})
+		})
+	}
+}
+
+func thereAndBack(t *testing.T, o openzfs.Options) {
+	w := newWorld(t, o)
 	a := w.todo()
 	sum := a.fill("node1", "big", 32<<20)
 	begin := time.Now()

@@ -112,15 +112,18 @@ func (n *Node) boot() error {
 	return nil
 }
 
+// image is the folder of what the node is made of.
+func (n *Node) image() string { return n.c.images[(n.number-1)%len(n.c.images)] }
+
 // command is the kernel's command line.
 func (n *Node) command(console *os.File) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(n.c.image, "linux"), //nolint:noctx // it outlives every context of the test; Cut ends it
-		fmt.Sprintf("mem=%dM", n.c.o.Memory), "initrd="+filepath.Join(n.c.image, "initrd"), "root=/dev/ram0", "quiet",
+	cmd := exec.Command(filepath.Join(n.image(), "linux"), //nolint:noctx // it outlives every context of the test; Cut ends it
+		fmt.Sprintf("mem=%dM", n.c.o.Memory), "initrd="+filepath.Join(n.image(), "initrd"), "root=/dev/ram0", "quiet",
 		"umid="+n.Name, "uml_dir="+n.path("uml"), "con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3,null",
 		fmt.Sprintf("vec0:transport=raw,ifname=%s,depth=128,gro=1,mac=%s", n.c.net.wire(n.number), n.c.net.mac(n.number)),
 		"ubd0="+n.path("disk"), "node="+n.Name, "ip="+n.IP+"/24", "dir="+n.dir, "share="+n.c.Dir)
 	cmd.Dir = n.dir
-	cmd.Env = append(os.Environ(), "LD_PRELOAD="+filepath.Join(n.c.image, "epoll.so"))
+	cmd.Env = append(os.Environ(), "LD_PRELOAD="+filepath.Join(n.image(), "epoll.so"))
 	// A pipe, which the kernel can poll, as it cannot a file.
 	cmd.Stdout = writer{console}
 	cmd.Stderr = cmd.Stdout

@@ -40,9 +40,10 @@ func (a *app) below(n *openzfs.Node, xattr string) string {
 
 // A volume with datasets below it moves as a whole: with their snapshots, properties, quotas and attributes, the encrypted one without
 // its key, which a person loads on the target before the app is stopped.
-func TestTreeMoves(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, openzfs.Options{})
+func TestTreeMoves(t *testing.T) { onReleases(t, treeMoves) }
+
+func treeMoves(t *testing.T, o openzfs.Options) {
+	w := newWorld(t, o)
 	xattr, key := w.Build("./test/openzfs/cmd/xattr"), filepath.Join(w.Dir, "key")
 	a := w.scribe("forest", "idle", "", "reclaim: Retain")
 	a.settled()

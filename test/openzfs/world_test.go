@@ -142,6 +142,7 @@ type app struct {
 	*world
 	name  string // of the volume; the app is /NAME
 	text  string // manifest; %s is the name of the node where it is to be
+	at    string // the node where it was last wanted
 	set   int    // the manifests that it was last changed in
 	since time.Time
 }
@@ -186,7 +187,7 @@ func (a *app) notes() string   { return filepath.Join(a.Dir, "notes-"+a.name) }
 // want says where the app is to be.
 func (a *app) want(node string) {
 	a.Helper()
-	a.since = time.Now()
+	a.since, a.at = time.Now(), node
 	a.set = a.write(a.name+".yaml", fmt.Sprintf(a.text, node))
 }
 

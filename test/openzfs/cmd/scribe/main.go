@@ -10,7 +10,8 @@
 //
 // SCRIBE_DATA is the folder on the volume, SCRIBE_NOTES a file outside it; PORT0 and TODO_BIND say where it listens.
 //
-//	scribe keep FILE   map FILE and hold it open; on SIGUSR1 write to it both ways; on SIGTERM end
+//	scribe keep FILE    map FILE and hold it open; on SIGUSR1 write to it both ways; on SIGTERM end
+//	scribe dirty FILE   change a page of FILE through a memory map, and end without having flushed it
 package main
 
 import (
@@ -42,12 +43,15 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 2 && args[0] == "keep" {
+	switch {
+	case len(args) == 2 && args[0] == "keep":
 		return keep(ctx, args[1])
+	case len(args) == 2 && args[0] == "dirty":
+		return dirty(args[1])
 	}
 	write := map[string]func(context.Context, string) (string, error){"log": writeLog, "map": writeMap, "idle": idle}
 	if len(args) != 1 || write[args[0]] == nil {
-		return errors.New("want one of: log, map, idle, keep FILE")
+		return errors.New("want one of: log, map, idle, keep FILE, dirty FILE")
 	}
 	return app(ctx, write[args[0]])
 }
@@ -214,6 +218,16 @@ func scribble(m []byte, n uint64) {
 func idle(ctx context.Context, _ string) (string, error) {
 	<-ctx.Done()
 	return words(0, nil, ""), nil
+}
+
+// dirty leaves a changed page in the kernel's memory.
+func dirty(path string) error {
+	m, err := openMap(path)
+	if err != nil {
+		return err
+	}
+	scribble(m, 7)
+	return nil
 }
 
 // keep holds a file open and mapped, with a page that was changed and not flushed. What it says of its writes goes to its output.
