@@ -2,6 +2,7 @@ package agent
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drover-project/drover/agent/stream"
@@ -22,6 +23,8 @@ type account struct {
 	full   float64 // how full the target's ring has been of late, 0 to 1
 	pulse  stream.Pulse
 	moved  time.Time // when something last moved at either end
+
+	link *atomic.Int64 // counts what all streams to the same node have sent; nil if nobody counts
 }
 
 // activity is what the sending side of a stream does.
@@ -98,6 +101,9 @@ func (a *account) ringIsFull() bool {
 func (a *account) add(n int) {
 	if n == 0 {
 		return
+	}
+	if a.link != nil {
+		a.link.Add(int64(n))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"log/slog"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -93,4 +95,19 @@ func TestAccount(t *testing.T) {
 			t.Errorf("while a limit keeps it still: %+v", got)
 		}
 	})
+}
+
+// What a link carries is what all streams over it carry: one of several has only its part of it.
+func TestLinkCountsAllStreams(t *testing.T) {
+	r := newRates(filepath.Join(t.TempDir(), "rates"), slog.New(slog.DiscardHandler))
+	a, b, other := newAccount(state.Step{}, ""), newAccount(state.Step{}, "logs"), newAccount(state.Step{}, "")
+	a.link, b.link, other.link = r.link("n2"), r.link("n2"), r.link("n3")
+	before := a.link.Load()
+	a.add(enoughToMeasure)
+	b.add(enoughToMeasure)
+	other.add(enoughToMeasure)
+	r.measured("n2", a.link.Load()-before, time.Second)
+	if got := r.all(); len(got) != 1 || got["n2"] != 2*enoughToMeasure {
+		t.Errorf("measured %v", got)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drover-project/drover/state"
@@ -23,6 +24,7 @@ type rates struct {
 	file string
 	log  *slog.Logger
 	last map[state.NodeID]float64 // bytes/s
+	sent map[state.NodeID]*atomic.Int64
 }
 
 func newRates(file string, log *slog.Logger) *rates {
@@ -38,6 +40,19 @@ func newRates(file string, log *slog.Logger) *rates {
 		r.last = map[state.NodeID]float64{}
 	}
 	return r
+}
+
+// link returns the count of bytes that all streams to a node have sent: what one of them does alone says little while others go beside it.
+func (r *rates) link(to state.NodeID) *atomic.Int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sent == nil {
+		r.sent = map[state.NodeID]*atomic.Int64{}
+	}
+	if r.sent[to] == nil {
+		r.sent[to] = &atomic.Int64{}
+	}
+	return r.sent[to]
 }
 
 // all returns a copy of what was measured.

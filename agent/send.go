@@ -237,6 +237,7 @@ func (t *transfer) parts() []*part {
 func (p *part) run(ctx context.Context) error {
 	var arrived func()
 	p.account, arrived = p.o.depart(p.path)
+	p.account.link = p.a.rates.link(p.s.Peer)
 	defer arrived()
 	defer close(p.over)
 	p.err = p.travel(ctx)
@@ -354,7 +355,7 @@ func (p *part) push(ctx context.Context, l leg) error {
 		q.Bytes = size
 		p.account.expect(size)
 	}
-	began, before, alone := time.Now(), p.o.sent(), p.account.now().Bytes
+	began, before, alone := time.Now(), p.account.link.Load(), p.account.now().Bytes
 	p.account.resumes(p.had)
 	reply, err := p.pump(ctx, out, q)
 	if err != nil {
@@ -362,7 +363,7 @@ func (p *part) push(ctx context.Context, l leg) error {
 	}
 	p.account.arrived()
 	if p.account.now().Bytes-alone >= enoughToMeasure {
-		p.a.rates.measured(p.s.Peer, p.o.sent()-before, time.Since(began)) // with what went beside it
+		p.a.rates.measured(p.s.Peer, p.account.link.Load()-before, time.Since(began))
 	}
 	if got := reply.Part(p.path); got == nil || got.Find(l.to.GUID) == nil { // what counts, whatever anybody's exit code was
 		return errorf(CodeInternal, "the stream of %s ended well, but node %s does not have the snapshot", l.to.Name, p.s.Peer)

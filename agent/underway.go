@@ -30,7 +30,6 @@ type outgoing struct {
 
 	mu    sync.Mutex
 	parts []*account // of the datasets that are on their way now
-	past  int64      // bytes of those that were
 }
 
 // depart says that a dataset of the stream is on its way, until the returned function is called.
@@ -43,19 +42,7 @@ func (o *outgoing) depart(path string) (*account, func()) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.parts = slices.DeleteFunc(o.parts, func(p *account) bool { return p == a })
-		o.past += a.now().Bytes
 	}
-}
-
-// sent returns how many bytes of all datasets have been sent so far.
-func (o *outgoing) sent() int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	sent := o.past
-	for _, a := range o.parts {
-		sent += a.now().Bytes
-	}
-	return sent
 }
 
 // now returns how far the datasets are that are on their way.
